@@ -1,0 +1,83 @@
+package hmap
+
+import (
+	"fmt"
+	"reflect"
+)
+
+// ifaceLayout is what finding the dynamic type of an interface needs: where an
+// itab keeps its type, and the bit that says that a value lies in the data word
+// itself. The bit moved from the kind to the tflag in Go 1.26; it is looked up by
+// the constant that the target has.
+type ifaceLayout struct {
+	itabType RecordField
+	direct   RecordField // of the type descriptor
+	mask     uint64
+	err      error
+}
+
+// Dynamic returns the type of the value that an interface of type t holds, and
+// where the value lies; word holds the interface's two words. A nil interface
+// gives a nil type. With direct, the value is the second word itself, and at is
+// that word.
+func (ts *Types) Dynamic(t *Type, words []byte) (dyn *Type, at Addr, direct bool, err error) {
+	ptr := ts.PtrSize()
+	if t.Kind != reflect.Interface || len(words) < 2*ptr {
+		return nil, 0, false, fmt.Errorf("read interface: %s is none", t.Name)
+	}
+	tab, data := Addr(word(words[:ptr])), Addr(word(words[ptr:2*ptr]))
+	if tab == 0 {
+		return nil, 0, false, nil
+	}
+	l := ts.ifaces()
+	if l.err != nil {
+		return nil, 0, false, l.err
+	}
+	desc := tab
+	if !t.empty {
+		buf := make([]byte, ptr)
+		if err := read(ts.mem, "itab", buf, tab+Addr(l.itabType.Off)); err != nil {
+			return nil, 0, false, err
+		}
+		desc = Addr(word(buf))
+	}
+	dyn, err = ts.OfDescriptor(desc)
+	if err != nil {
+		return nil, 0, false, err
+	}
+	flags := make([]byte, l.direct.Size)
+	if err := read(ts.mem, "type descriptor", flags, desc+Addr(l.direct.Off)); err != nil {
+		return nil, 0, false, err
+	}
+	return dyn, data, word(flags)&l.mask != 0, nil
+}
+
+func (ts *Types) ifaces() *ifaceLayout {
+	if ts.iface != nil {
+		return ts.iface
+	}
+	l := &ifaceLayout{}
+	ts.iface = l
+	pick := func(into *RecordField, alternatives ...[2]string) {
+		for _, a := range alternatives {
+			if t := ts.named(a[0]); t != nil {
+				if f, ok := fieldNamed(t, a[1]); ok && f.Type.Size <= 8 {
+					*into = RecordField{Name: a[1], Off: int(f.Off), Size: int(f.Type.Size)}
+					return
+				}
+			}
+		}
+		l.err = &LayoutError{"interfaces", alternatives[0][0] + "." + alternatives[0][1]}
+	}
+	pick(&l.itabType, [2]string{"internal/abi.ITab", "Type"}, [2]string{"runtime.itab", "_type"})
+	if m, ok := ts.firstConst("internal/abi.TFlagDirectIface"); ok {
+		l.mask = uint64(m)
+		pick(&l.direct, [2]string{"internal/abi.Type", "TFlag"})
+	} else if m, ok := ts.firstConst("internal/abi.KindDirectIface", "runtime.kindDirectIface"); ok {
+		l.mask = uint64(m)
+		pick(&l.direct, [2]string{"internal/abi.Type", "Kind_"}, [2]string{"runtime._type", "kind"})
+	} else {
+		l.err = &LayoutError{"interfaces", "constant internal/abi.TFlagDirectIface"}
+	}
+	return l
+}

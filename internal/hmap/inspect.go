@@ -1,0 +1,233 @@
+package hmap
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Map is what [Inspect] found out about one map.
+type Map struct {
+	Header Header
+	// Fields are all fields of the header in the order of memory, those that
+	// this package does not interpret included.
+	Fields []Value
+	Type   *Type
+	Layout *Layout
+
+	// Len is the number of entries that were counted in the slots; Header.Len
+	// is what the header states. They differ when memory is torn or corrupt,
+	// or was only read in part.
+	Len int64
+	// Slots is how many entries the map has room for where it lies: slots of
+	// all tables (Swiss), of the bucket array without overflow buckets
+	// (Classic).
+	Slots int64
+	// Tombstones are deleted slots that are not empty again (Swiss).
+	Tombstones int64
+	// Bytes is the memory of the whole map as the allocator rounds it: header,
+	// directory, tables, groups; bucket arrays, overflow buckets, extra; and
+	// keys and elems that slots only point at. What keys and elems themselves
+	// point at (strings, slices) is not the map's.
+	Bytes int64
+	// Wasted is Bytes less what a fresh map made with make(map, len) and filled
+	// with the same entries would take; at least 0. See [Layout.FreshBytes].
+	Wasted int64
+	// GrowIn is how many inserts of new keys are certain not to make the map,
+	// or any of its tables, grow: the one behind them may.
+	GrowIn int64
+
+	Growth   *Growth   // Classic
+	Overflow *Overflow // Classic
+	Tables   []Table   // Swiss, in the order of the directory; empty for a small map
+	Groups   int64     // Swiss
+
+	// Broken are the invariants of the runtime that do not hold.
+	Broken []Broken
+	// Busy says that a writer was inside: invariants may then be broken for a
+	// moment, and are not judged.
+	Busy bool
+	// Complete says that all of the map's memory could be read.
+	Complete bool
+}
+
+// Load is the share of Slots that is full, from 0 to 1; a Classic map with
+// overflow buckets can exceed 1.
+func (m *Map) Load() float64 {
+	if m.Slots == 0 {
+		return 0
+	}
+	return float64(m.Len) / float64(m.Slots)
+}
+
+// Growing reports whether an evacuation is in progress.
+func (m *Map) Growing() bool { return m.Growth != nil && m.Growth.State != Idle }
+
+// Growth is the state of a Classic map's growth.
+type Growth struct {
+	State      GrowthState
+	OldBuckets int64 // buckets of the old array; 0 when idle
+	Evacuated  int64 // of these, how many have been evacuated
+	Old        Addr
+}
+
+// GrowthState is how a Classic map is growing.
+type GrowthState uint8
+
+const (
+	Idle     GrowthState = iota
+	Double               // into twice as many buckets: the load factor was exceeded
+	SameSize             // into as many: too many overflow buckets
+)
+
+func (s GrowthState) String() string { return [...]string{"idle", "double", "same-size"}[s] }
+
+// Overflow describes the overflow buckets of a Classic map.
+type Overflow struct {
+	Buckets      int64 // linked to the buckets, and to old buckets not yet evacuated
+	LongestChain int64 // the most behind one bucket
+	Prealloc     int64 // overflow buckets that were allocated with the array, used or not
+}
+
+// Table is a table of a Swiss map.
+type Table struct {
+	Addr       Addr
+	Index      int64 // of its first entry in the directory
+	Entries    int64 // directory entries that point at it
+	LocalDepth uint8
+	Used       uint16
+	Capacity   uint16 // slots
+	GrowthLeft uint16 // empty slots that may be filled before it grows
+	Tombstones int64
+	Groups     Addr
+}
+
+// Broken is an invariant that does not hold.
+type Broken struct {
+	Rule   string // a short name: "count", "growth-left"
+	Addr   Addr   // of what breaks it
+	Detail string // wanted and got
+}
+
+func (b Broken) String() string { return fmt.Sprintf("%s: %s (at %s)", b.Rule, b.Detail, b.Addr) }
+
+// maxBroken bounds Map.Broken: corrupt memory breaks everything.
+const maxBroken = 64
+
+// Options say what Inspect does beyond counting.
+type Options struct {
+	// Hash computes the runtime's hash of a key under the map's seed. Where it
+	// is set, every key is checked against its tophash or control byte and its
+	// place. Nil where the hash cannot be had.
+	Hash func(key []byte, seed uint64) (hash uint64, ok bool)
+}
+
+// Inspect reads the whole map behind the header at addr once, in large reads,
+// and returns its statistics and the invariants that it breaks. t must be a map
+// type. The memory held is that of a chunk (256 KiB), or of one table, plus some
+// bytes for each table and each overflow bucket.
+//
+// On errors the Map holds what was read; errors.Join tells all of them. Only
+// when the layout is unknown is the Map nil. A header address of 0, a nil map,
+// gives an empty complete Map.
+func Inspect(mem Memory, t *Type, addr Addr, opts Options) (*Map, error) {
+	l, err := t.Layout()
+	if err != nil {
+		return nil, err
+	}
+	m := &Map{Type: t, Layout: l, Header: Header{Addr: addr, Generation: l.Generation}}
+	if addr == 0 {
+		m.Complete = true
+		return m, nil
+	}
+	rec := make([]byte, l.Header.Size)
+	if err := read(mem, "header", rec, addr); err != nil {
+		return m, err
+	}
+	m.Header = l.decodeHeader(addr, rec)
+	for _, f := range l.Header.Fields {
+		m.Fields = append(m.Fields, Value{f, f.uint(rec)})
+	}
+	in := &inspector{mem: mem, l: l, m: m, opts: opts}
+	m.Busy = m.Header.WriterInside(l.Consts)
+	m.Bytes = int64(l.Alloc.RoundUp(uint64(l.Header.Size), true))
+	if l.Generation == Classic {
+		in.classic()
+	} else {
+		in.swiss()
+	}
+	in.indirect()
+	if len(in.errs) == 0 {
+		m.Complete = true
+		in.count()
+		m.Wasted = max(0, m.Bytes-l.FreshBytes(m.Len))
+	}
+	if m.Busy {
+		m.Broken = nil
+	}
+	return m, errors.Join(in.errs...)
+}
+
+// inspector is one run of Inspect.
+type inspector struct {
+	mem  Memory
+	l    *Layout
+	m    *Map
+	opts Options
+	buf  []byte
+	errs []error
+	// behind is how many bytes behind each block are held with it.
+	behind int
+}
+
+func (in *inspector) fail(err error) {
+	if len(in.errs) < maxBroken {
+		in.errs = append(in.errs, err)
+	}
+}
+
+func (in *inspector) broken(rule string, at Addr, format string, args ...any) {
+	if len(in.m.Broken) < maxBroken {
+		in.m.Broken = append(in.m.Broken, Broken{rule, at, fmt.Sprintf(format, args...)})
+	}
+}
+
+// indirect adds the memory of keys and elems that slots only point at.
+func (in *inspector) indirect() {
+	l := in.l
+	if l.Block.IndirectKey {
+		in.m.Bytes += in.m.Len * int64(l.Alloc.RoundUp(uint64(l.Key.Size), l.Key.Pointers()))
+	}
+	if l.Block.IndirectElem {
+		in.m.Bytes += in.m.Len * int64(l.Alloc.RoundUp(uint64(l.Elem.Size), l.Elem.Pointers()))
+	}
+}
+
+// count checks the number of entries (Swiss: Map.checkInvariants adds up the
+// tables; Classic: every iteration relies on it).
+func (in *inspector) count() {
+	if got := in.m.Header.Len(); got != in.m.Len {
+		in.broken("count", in.m.Header.Addr, "the header says %d entries, the slots hold %d", got, in.m.Len)
+	}
+}
+
+// blocks reads n blocks from addr in chunks and calls look with each chunk: its
+// address, the number of its first block, and whole blocks of data, valid only
+// during the call. It stops at the first error.
+func (in *inspector) blocks(what string, addr Addr, n int64, look func(at Addr, first int64, data []byte)) bool {
+	size := int64(in.l.Block.Size)
+	per := max(1, chunkBytes/(size+int64(in.behind)))
+	for i := int64(0); i < n; i += per {
+		k := min(per, n-i)
+		if need := int(k * size); cap(in.buf) < need {
+			in.buf = make([]byte, need)
+		}
+		data := in.buf[:k*size]
+		at := addr + Addr(i*size)
+		if err := read(in.mem, what, data, at); err != nil {
+			in.fail(err)
+			return false
+		}
+		look(at, i, data)
+	}
+	return true
+}

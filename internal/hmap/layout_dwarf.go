@@ -1,0 +1,168 @@
+package hmap
+
+import "reflect"
+
+// mapLayout builds the layout of the map type t. header is the type of a map
+// variable's word as the linker describes it (cmd/link/internal/ld/dwarf.go,
+// synthesizemaptypes): *hash<K,V> for Classic, *map<K,V> for Swiss. These repeat
+// the runtime's own structs, with the bucket or the group of this very type.
+func (ts *Types) mapLayout(t, header *Type) (*Layout, error) {
+	lacks := func(what string) error { return &LayoutError{t.Name, what} }
+	if header == nil || header.Kind != reflect.Pointer || header.Elem() == nil || len(header.Elem().Fields()) == 0 {
+		return nil, lacks("the header behind the map type")
+	}
+	h := header.Elem()
+	l := &Layout{PtrSize: ts.PtrSize(), Key: t.Key(), Elem: t.Elem(), Header: recordOf(h)}
+	if l.Key == nil || l.Elem == nil {
+		return nil, lacks("the key and elem type")
+	}
+	var err error
+	if l.Alloc, err = ts.sizeClasses(); err != nil {
+		return nil, err
+	}
+	if f, ok := fieldNamed(h, "buckets"); ok {
+		l.Generation, l.Variant = Classic, Bucket
+		err = ts.bucketLayout(l, f.Type, lacks)
+	} else if f, ok := fieldNamed(h, "dirPtr"); ok {
+		l.Generation = Swiss
+		err = ts.groupLayout(l, f.Type, lacks)
+	} else {
+		err = lacks("buckets or dirPtr in the header")
+	}
+	if err != nil {
+		return nil, err
+	}
+	l.Block.IndirectKey = l.Block.KeySize == l.PtrSize && l.Key.Size != int64(l.PtrSize)
+	l.Block.IndirectElem = l.Block.ElemSize == l.PtrSize && l.Elem.Size != int64(l.PtrSize)
+	l.Block.Pointers = l.Block.IndirectKey || l.Block.IndirectElem || l.Key.Pointers() || l.Elem.Pointers()
+	if l.Consts, err = ts.constants(l.Generation, lacks); err != nil {
+		return nil, err
+	}
+	return l, l.finish(t.Name)
+}
+
+func fieldNamed(t *Type, name string) (Field, bool) {
+	for _, f := range t.Fields() {
+		if f.Name == name {
+			return f, true
+		}
+	}
+	return Field{}, false
+}
+
+func (ts *Types) bucketLayout(l *Layout, ptr *Type, lacks func(string) error) error {
+	b := ptr.Elem()
+	if b == nil {
+		return lacks("the type of hmap.buckets")
+	}
+	top, ok1 := fieldNamed(b, "tophash")
+	keys, ok2 := fieldNamed(b, "keys")
+	elems, ok3 := fieldNamed(b, "values")
+	over, ok4 := fieldNamed(b, "overflow")
+	if !ok1 || !ok2 || !ok3 || !ok4 || keys.Type.Elem() == nil || elems.Type.Elem() == nil {
+		return lacks("tophash, keys, values and overflow in the bucket type")
+	}
+	l.Block = Block{
+		Size: int(b.Size), Slots: int(top.Type.Len), Meta: int(top.Off), Overflow: int(over.Off),
+		Keys: int(keys.Off), KeyStride: int(keys.Type.Elem().Size), KeySize: int(keys.Type.Elem().Size),
+		Elems: int(elems.Off), ElemStride: int(elems.Type.Elem().Size), ElemSize: int(elems.Type.Elem().Size),
+	}
+	extra := ts.named("runtime.mapextra")
+	if extra == nil {
+		return lacks("runtime.mapextra")
+	}
+	l.Extra = recordOf(extra)
+	return nil
+}
+
+func (ts *Types) groupLayout(l *Layout, dirPtr *Type, lacks func(string) error) error {
+	var table *Type
+	if p := dirPtr.Elem(); p != nil {
+		table = p.Elem()
+	}
+	if table == nil {
+		return lacks("the type of Map.dirPtr")
+	}
+	l.Table = recordOf(table)
+	groups, ok := fieldNamed(table, "groups")
+	if !ok {
+		return lacks("table.groups")
+	}
+	data, ok := fieldNamed(groups.Type, "data")
+	if !ok || data.Type.Elem() == nil {
+		return lacks("table.groups.data")
+	}
+	return l.setGroup(data.Type.Elem(), lacks)
+}
+
+// setGroup takes the block from the group type, of either variant.
+func (l *Layout) setGroup(g *Type, lacks func(string) error) error {
+	ctrl, ok := fieldNamed(g, "ctrl")
+	if !ok {
+		// abi.SwissMapGroup names its fields ctrl and slots since 1.24.
+		return lacks("ctrl in the group type")
+	}
+	l.Block = Block{Size: int(g.Size), Slots: int(ctrl.Type.Size), Meta: int(ctrl.Off)}
+	b := &l.Block
+	if slots, ok := fieldNamed(g, "slots"); ok && slots.Type.Elem() != nil {
+		slot := slots.Type.Elem()
+		key, ok1 := fieldNamed(slot, "key")
+		elem, ok2 := fieldNamed(slot, "elem")
+		if !ok1 || !ok2 || slots.Type.Len != int64(b.Slots) {
+			return lacks("key and elem in the slot type")
+		}
+		l.Variant = Interleaved
+		b.Keys, b.KeyStride, b.KeySize = int(slots.Off+key.Off), int(slot.Size), int(key.Type.Size)
+		b.Elems, b.ElemStride, b.ElemSize = int(slots.Off+elem.Off), int(slot.Size), int(elem.Type.Size)
+		return nil
+	}
+	keys, ok1 := fieldNamed(g, "keys")
+	elems, ok2 := fieldNamed(g, "elems")
+	if !ok1 || !ok2 || keys.Type.Elem() == nil || elems.Type.Elem() == nil || keys.Type.Len != int64(b.Slots) {
+		return lacks("slots, or keys and elems, in the group type")
+	}
+	l.Variant = SplitGroup
+	k, e := int(keys.Type.Elem().Size), int(elems.Type.Elem().Size)
+	b.Keys, b.KeyStride, b.KeySize = int(keys.Off), k, k
+	b.Elems, b.ElemStride, b.ElemSize = int(elems.Off), e, e
+	return nil
+}
+
+// constants reads the constants of one generation; the other's stay zero.
+func (ts *Types) constants(g Generation, lacks func(string) error) (*Consts, error) {
+	if ts.consts != nil {
+		return ts.consts, nil
+	}
+	c := &Consts{}
+	var missing error
+	get := func(name string) uint64 {
+		v, ok := ts.info.Const(name)
+		if !ok && missing == nil {
+			missing = lacks("constant " + name)
+		}
+		return uint64(v)
+	}
+	if g == Classic {
+		c.EmptyRest, c.EmptyOne = uint8(get("runtime.emptyRest")), uint8(get("runtime.emptyOne"))
+		c.EvacuatedX, c.EvacuatedY = uint8(get("runtime.evacuatedX")), uint8(get("runtime.evacuatedY"))
+		c.EvacuatedEmpty, c.MinTopHash = uint8(get("runtime.evacuatedEmpty")), uint8(get("runtime.minTopHash"))
+		c.Iterator, c.OldIterator = uint8(get("runtime.iterator")), uint8(get("runtime.oldIterator"))
+		c.HashWriting, c.SameSizeGrow = uint8(get("runtime.hashWriting")), uint8(get("runtime.sameSizeGrow"))
+		c.LoadFactorNum, c.LoadFactorDen = get("runtime.loadFactorNum"), get("runtime.loadFactorDen")
+		if missing == nil && c.LoadFactorDen == 0 {
+			missing = lacks("a runtime.loadFactorDen other than 0")
+		}
+	} else {
+		const maps = "internal/runtime/maps."
+		c.CtrlEmpty, c.CtrlDeleted = uint8(get(maps+"ctrlEmpty")), uint8(get(maps+"ctrlDeleted"))
+		c.MaxTableCapacity, c.MaxAvgGroupLoad = get(maps+"maxTableCapacity"), get(maps+"maxAvgGroupLoad")
+		if missing == nil && (c.MaxTableCapacity == 0 || c.MaxAvgGroupLoad == 0 || c.MaxAvgGroupLoad > 8) {
+			missing = lacks("a maxTableCapacity and maxAvgGroupLoad that make sense")
+		}
+	}
+	if missing != nil {
+		return nil, missing
+	}
+	ts.consts = c
+	return c, nil
+}
