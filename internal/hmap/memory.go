@@ -144,3 +144,17 @@ func gather(mem Memory, what string, pieces []piece, buf []byte, got func(p piec
 	}
 	return buf
 }
+
+// MarshalText makes an Addr a string in JSON: scripts without 64-bit integers
+// read it unharmed.
+func (a Addr) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (a *Addr) UnmarshalText(text []byte) error {
+	x, err := strconv.ParseUint(string(text), 0, 64)
+	if err != nil {
+		return fmt.Errorf("read address %q: %w", text, err)
+	}
+	*a = Addr(x)
+	return nil
+}

@@ -18,8 +18,8 @@
 //
 // # Truth
 //
-// A target prints its truth to standard error, last thing before it stops, one
-// item a line; a reader ignores all lines that do not begin with "truth ".
+// A target prints its truth to standard error, when its maps do not change any
+// more, one item a line; a reader ignores all lines that do not begin with "truth ".
 // Fields are separated by single spaces and none but the last holds a space.
 //
 //	truth go "VERSION" classic|swiss
@@ -28,6 +28,7 @@
 //	truth sum NAME KEYSUM ELEMSUM        sums over all entries, decimal uint64
 //	truth word NAME I HEX                the words of the header, from offset 8*I
 //	truth alias NAME OTHER               OTHER holds the same header
+//	truth only NAME FUNC                 NAME is in scope while FUNC runs, in some frame, but not at the end
 //	truth fresh NAME OTHER               OTHER was made with make(map, len) and has the same entries
 //	truth growth NAME STATE NEVACUATE EVACUATED OLD   Classic; STATE as in a dump; old buckets evacuated, in all
 //	truth overflow NAME BUCKETS LONGEST NOVERFLOW     Classic; overflow buckets in the chains of hmap.buckets, of the longest chain
@@ -39,6 +40,13 @@
 // main.slice[1] or main.byName["x"]. A name may be opened more than once (frames
 // of a recursion, shadowed variables, goroutines): each is a map of its own, and
 // the lines after it belong to it. A nil map has address 0x0 and no words.
+//
+// Every name is in scope where hmapdump stops by itself, but an optimising
+// compiler does not keep every variable: of small's localNone, aliases' *ptr and
+// all of onstack nothing may be found unless the program is built with NoOpt.
+// Locals of goroutines (own and same in aliases, made and given in generic,
+// scratch and arg in server) and of functions that are running are those of other
+// frames than main.main's.
 //
 // Keys and elems are written as follows. Integers: decimal. Floats: their bits,
 // f0x and 8 or 16 digits. Complex: (RE,IM). Strings: quoted for strconv.Unquote,

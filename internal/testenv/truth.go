@@ -27,6 +27,7 @@ type Map struct {
 	Entries []Entry  // sorted by key, then elem; nil if there is a Sum, or neither
 	Sum     *Sum
 	Aliases []string // other holders of this header
+	Only    string   // function, at a stop in which the name is in scope; "" if it is at the program's end
 	Fresh   string   // name of the freshly made map with the same entries
 
 	Growth   *Growth   // Classic, if the target printed it
@@ -135,7 +136,7 @@ type parser struct {
 func (p *parser) line(text string) error {
 	item, rest, _ := strings.Cut(text, " ")
 	want, known := map[string]int{
-		"go": 2, "map": 4, "entry": 3, "sum": 3, "word": 3, "alias": 2, "fresh": 2,
+		"go": 2, "map": 4, "entry": 3, "sum": 3, "word": 3, "alias": 2, "fresh": 2, "only": 2,
 		"growth": 5, "overflow": 4, "group": 3, "table": 8,
 	}[item]
 	if !known {
@@ -176,6 +177,8 @@ func (p *parser) line(text string) error {
 		m.Aliases = append(m.Aliases, p.fields[1])
 	case "fresh":
 		m.Fresh = p.fields[1]
+	case "only":
+		m.Only = p.fields[1]
 	case "growth":
 		m.Growth = &Growth{p.fields[1], p.number(2), int(p.number(3)), int(p.number(4))}
 	case "overflow":

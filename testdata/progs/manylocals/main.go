@@ -1,8 +1,9 @@
 // Program manylocals keeps maps in the frames of a deep call: arguments, locals,
 // shadowed locals, variables that closures capture by value and by reference,
 // deferred calls and named results. No package variable leads to any of them.
-// main.deepest is the innermost function; the maps of all frames above it are
-// printed there.
+//
+// At a stop in main.stop, the innermost function, the truth of all frames below
+// it has been told. When main.main returns, only its own locals are left.
 package main
 
 import (
@@ -19,7 +20,7 @@ func ints(n int) map[int]int {
 	return m
 }
 
-func show(name string, m map[int]int) {
+func tell(name string, m map[int]int) {
 	truth.Map(name, "map[int]int", m, truth.Int[int], truth.Int[int])
 }
 
@@ -30,12 +31,18 @@ func named(n int) (result map[int]int, err error) {
 	return result, nil
 }
 
+// stop is the place to stop at: all has been told, all is alive.
+//
+//go:noinline
+func stop(bottom map[int]int) int { return len(bottom) }
+
 //go:noinline
 func deepest(top map[int]int) {
 	bottom := ints(9)
-	show("bottom", bottom)
-	truth.Alias("bottom", bottom, "bottom", bottom)
-	show("top", top)
+	tell("bottom", bottom)
+	truth.Only("bottom", "main.deepest")
+	n := stop(bottom)
+	runtime.KeepAlive(n)
 	runtime.KeepAlive(bottom)
 	runtime.KeepAlive(top)
 }
@@ -43,13 +50,17 @@ func deepest(top map[int]int) {
 //go:noinline
 func descend(depth int, carried map[int]int) int {
 	frame := ints(depth)
+	tell("frame", frame)
+	truth.Only("frame", "main.descend")
 	if depth == 0 {
 		deepest(carried)
 	} else {
 		descend(depth-1, carried)
 	}
-	show("frame", frame)
-	return len(frame) + len(carried)
+	n := len(frame) + len(carried)
+	runtime.KeepAlive(frame)
+	runtime.KeepAlive(carried)
+	return n
 }
 
 func main() {
@@ -69,23 +80,26 @@ func main() {
 			println("never")
 		}
 	}(deferred)
-	n := descend(4, first)
 
+	tell("first", first)
+	truth.Alias("first", first, "carried", first)
+	truth.Alias("first", first, "top", first)
+	tell("shadowed", shadowed)
+	tell("byValue", byValue)
+	tell("byReference", byReference)
+	tell("deferred", deferred)
+	tell("result", result)
 	{
 		shadowed := ints(2)
-		shadowed[100] = n + closure()
 		if shadowed := ints(12); len(shadowed) > 0 {
-			shadowed[200] = 200
+			shadowed[200] = closure()
 		}
-		show("shadowed", shadowed)
+		tell("shadowed", shadowed)
+		truth.Only("shadowed", "main.stop")
+		n := descend(4, first)
+		runtime.KeepAlive(n)
 		runtime.KeepAlive(shadowed)
 	}
-	show("first", first)
-	show("shadowed", shadowed)
-	show("byValue", byValue)
-	show("byReference", byReference)
-	show("deferred", deferred)
-	show("result", result)
 	runtime.KeepAlive(first)
 	runtime.KeepAlive(shadowed)
 	runtime.KeepAlive(closure)

@@ -1,6 +1,7 @@
 // Program registers passes maps through functions that keep them in registers.
 // Stop at main.hold, main.deep, main.spill or main.results: at their entry the
-// maps stand in registers under the register ABI and in no package variable.
+// maps stand in registers under the register ABI and in no package variable. The
+// truth is told before these functions are called, and nothing changes later.
 package main
 
 import (
@@ -48,7 +49,6 @@ func results(n int) (out map[int]int, ok bool) {
 //go:noinline
 func caller(used map[string]int, other map[int]string) int {
 	n := hold(used, other, 1)
-	used["caller"] = n
 	return n + len(used)
 }
 
@@ -59,17 +59,20 @@ func main() {
 	p := pair{map[int]int{1: 1}, map[int]int{2: 2, 3: 3}}
 
 	truth.Generation()
+	truth.Map("first", "map[string]int", first, truth.Str[string], truth.Int[int])
+	truth.Alias("first", first, "used", first)
+	truth.Alias("first", first, "late", first)
+	truth.Map("second", "map[int]string", second, truth.Int[int], truth.Str[string])
+	truth.Alias("second", second, "other", second)
+	truth.Map("made", "map[int]int", made, truth.Int[int], truth.Int[int])
+	truth.Map("p.left", "map[int]int", p.left, truth.Int[int], truth.Int[int])
+	truth.Map("p.right", "map[int]int", p.right, truth.Int[int], truth.Int[int])
 	n := caller(first, second)
 	n += deep(p, n)
 	n += spill(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, first)
 	if !ok || n == 0 {
 		panic("unreachable")
 	}
-	truth.Map("first", "map[string]int", first, truth.Str[string], truth.Int[int])
-	truth.Map("second", "map[int]string", second, truth.Int[int], truth.Str[string])
-	truth.Map("made", "map[int]int", made, truth.Int[int], truth.Int[int])
-	truth.Map("p.left", "map[int]int", p.left, truth.Int[int], truth.Int[int])
-	truth.Map("p.right", "map[int]int", p.right, truth.Int[int], truth.Int[int])
 	runtime.KeepAlive(first)
 	runtime.KeepAlive(second)
 	runtime.KeepAlive(made)

@@ -103,6 +103,12 @@ func End(name string, p unsafe.Pointer) { words(name, p) }
 // Ptr returns the word of a map variable: the address of the header.
 func Ptr[M any](m M) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&m)) }
 
+// Only says that the map that was last printed as name is in scope while
+// function fn runs, in some frame, and no longer when main.main returns.
+func Only(name, fn string) {
+	println("truth only " + name + " " + fn)
+}
+
 func open(name, typ string, p unsafe.Pointer, n int) {
 	println("truth map " + name + " " + hex(uint64(uintptr(p))) + " " + itoa(int64(n)) + " " + typ)
 }
