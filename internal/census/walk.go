@@ -18,32 +18,6 @@ const (
 	maxErrors = 100
 )
 
-// node is a step of a path; paths are put into words only for holders.
-type node struct {
-	parent *node
-	label  string
-	root   *target.Root
-}
-
-func (n *node) String() string {
-	var parts []string
-	for ; n != nil; n = n.parent {
-		parts = append(parts, n.label)
-	}
-	s := ""
-	for i := len(parts) - 1; i >= 0; i-- {
-		s += parts[i]
-	}
-	return s
-}
-
-func (n *node) top() *target.Root {
-	for n.parent != nil {
-		n = n.parent
-	}
-	return n.root
-}
-
 // object is a value in memory under one type.
 type object struct {
 	addr uint64
@@ -165,7 +139,7 @@ func (w *walk) elements(it item, size int64) {
 		}
 		for j := range k {
 			at := it.addr + uint64((i+j)*size)
-			n := &node{parent: it.from, label: "[" + strconv.FormatInt(i+j, 10) + "]"}
+			n := &node{parent: it.from, step: stepInto, label: "[" + strconv.FormatInt(i+j, 10) + "]"}
 			w.value(it.t, buf[j*size:(j+1)*size], at, n, Element, it.depth)
 		}
 	}
@@ -198,7 +172,7 @@ func (w *walk) value(t *hmap.Type, data []byte, addr uint64, from *node, kind Ki
 			if at != 0 {
 				at += uint64(f.Off)
 			}
-			w.value(f.Type, data[f.Off:f.Off+f.Type.Size], at, &node{parent: from, label: "." + f.Name}, Field, depth)
+			w.value(f.Type, data[f.Off:f.Off+f.Type.Size], at, &node{parent: from, step: stepInto, label: "." + f.Name}, Field, depth)
 		}
 	case reflect.Array:
 		e := t.Elem()
@@ -210,7 +184,7 @@ func (w *walk) value(t *hmap.Type, data []byte, addr uint64, from *node, kind Ki
 			if at != 0 {
 				at += uint64(i * e.Size)
 			}
-			n := &node{parent: from, label: "[" + strconv.FormatInt(i, 10) + "]"}
+			n := &node{parent: from, step: stepInto, label: "[" + strconv.FormatInt(i, 10) + "]"}
 			w.value(e, data[i*e.Size:(i+1)*e.Size], at, n, Element, depth)
 		}
 	case reflect.Pointer:
@@ -232,12 +206,12 @@ func (w *walk) value(t *hmap.Type, data []byte, addr uint64, from *node, kind Ki
 }
 
 // deref is the path of what a pointer points at: fields of a struct follow the
-// pointer's own path, as in Go; anything else is (*p).
+// pointer's own path, as in Go.
 func deref(n *node, e *hmap.Type) *node {
 	if e.Kind == reflect.Struct {
 		return n
 	}
-	return &node{label: "(*" + n.String() + ")", root: n.top()}
+	return &node{parent: n, step: stepDeref}
 }
 
 func (w *walk) iface(t *hmap.Type, data []byte, addr uint64, from *node, depth int) {
@@ -249,7 +223,7 @@ func (w *walk) iface(t *hmap.Type, data []byte, addr uint64, from *node, depth i
 	if err != nil || !w.leadsToMap(dyn) {
 		return // a type without debug information leads nowhere that has a name
 	}
-	n := &node{parent: from, label: ".(" + dyn.Name + ")"}
+	n := &node{parent: from, step: stepAssert, label: dyn.Name}
 	if direct {
 		if addr != 0 {
 			addr += uint64(half)
@@ -331,10 +305,10 @@ func (w *walk) entries(it *item) {
 	err := hmap.Slots(w.src.Memory, it.found.Map, true, func(e *hmap.Entry) error {
 		label := "[" + text.Format(l.Key, e.Key) + "]"
 		if elems {
-			w.value(l.Elem, e.Elem, uint64(e.ElemAt), &node{parent: it.from, label: label}, MapValue, it.depth)
+			w.value(l.Elem, e.Elem, uint64(e.ElemAt), &node{parent: it.from, step: stepInto, label: label}, MapValue, it.depth)
 		}
 		if keys {
-			w.value(l.Key, e.Key, uint64(e.KeyAt), &node{parent: it.from, label: ".key" + label}, MapKey, it.depth)
+			w.value(l.Key, e.Key, uint64(e.KeyAt), &node{parent: it.from, step: stepInto, label: ".key" + label}, MapKey, it.depth)
 		}
 		return nil
 	})

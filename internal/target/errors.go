@@ -15,6 +15,9 @@ var ErrClosed = errors.New("the target is closed")
 // ErrExited is returned where the target has ended.
 var ErrExited = errors.New("the target has ended")
 
+// ErrInterrupted is returned by Finish when Interrupt was called.
+var ErrInterrupted = errors.New("interrupted")
+
 // ErrOptimisedAway says that a variable has no value at the stop: the compiler
 // did not keep it.
 var ErrOptimisedAway = errors.New("optimised away")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"go/constant"
+	"path"
 	"reflect"
 	"sort"
 	"strings"
@@ -53,10 +54,13 @@ type Span struct{ Off, Len int64 }
 
 // Roots lists all package variables of the executable, sorted by name, and after
 // them the locals and arguments of every frame of every goroutine, by goroutine,
-// frame and declaration. Frames of the runtime are listed too, but not goroutines
-// that have nothing else. The compiler's temporaries are left out, and the locals
-// of a function that has not started: what lies there is not theirs yet. What was
-// read is returned along with the joined errors.
+// frame and declaration. Of the runtime's frames those of its map code are listed,
+// and the one where Until.At stopped; the others make up most of the variables of a
+// parked goroutine and hold no map. The compiler's temporaries are left out, and the
+// locals of a function that has not started: what lies there is not theirs yet. What
+// was read is returned along with the joined errors.
+//
+// It takes some 130 microseconds for each goroutine, most of them for the unwinding.
 func (t *Target) Roots() ([]Root, error) {
 	globals, err1 := t.Globals()
 	locals, err2 := t.Locals()
@@ -106,6 +110,13 @@ func (t *Target) Locals() ([]Root, error) {
 	return roots, errors.Join(errs...)
 }
 
+// isMapCode reports whether a function of the runtime is of its maps: of
+// internal/runtime/maps, or of runtime/map*.go.
+func isMapCode(fn, file string) bool {
+	return strings.HasPrefix(fn, "internal/runtime/maps.") || strings.HasPrefix(path.Base(file), "map") ||
+		path.Base(path.Dir(file)) == "maps"
+}
+
 func (t *Target) stackRoots(s *stackAt) ([]Root, error) {
 	user := false
 	for i := range s.frames {
@@ -134,6 +145,9 @@ func (t *Target) stackRoots(s *stackAt) ([]Root, error) {
 			break
 		}
 		if f.Call.Fn == nil || f.Current.Fn == nil {
+			continue
+		}
+		if isRuntime(f.Call.Fn.Name) && !isMapCode(f.Call.Fn.Name, f.Call.File) && !(i == 0 && t.stop.Reason == At) {
 			continue
 		}
 		scope := t.scope(s, i)

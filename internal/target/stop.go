@@ -2,6 +2,7 @@ package target
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"go/constant"
@@ -70,16 +71,21 @@ const (
 	atPanic
 	atExit
 	atMainReturn
-	atSignal // where the Go runtime hands a signal to the program, or dies of it
+	atSignal // where the runtime dies of a signal, or hands it to the program
 )
 
 // fatalFuncs are where the runtime dies, panicFuncs where it dies of a panic.
 // Which exist depends on the version.
 var (
-	fatalFuncs  = []string{"runtime.throw", "runtime.fatal", "runtime.fatalsignal", "runtime.winthrow"}
-	panicFuncs  = []string{"runtime.fatalpanic", "runtime.startpanic"}
-	signalFuncs = []string{"runtime.dieFromSignal", "runtime.sigsend"}
+	fatalFuncs = []string{"runtime.throw", "runtime.fatal", "runtime.fatalsignal", "runtime.winthrow"}
+	panicFuncs = []string{"runtime.fatalpanic", "runtime.startpanic"}
+	// signalFuncs are where a signal comes that ends the program or that it asked
+	// for. Every signal comes through runtime.sigsend, but so do those with which
+	// the scheduler preempts goroutines, a hundred times a second.
+	signalFuncs = []string{dieFromSignal, "os/signal.process"}
 )
+
+const dieFromSignal = "runtime.dieFromSignal"
 
 // Continue lets the target run until one of these comes about, and returns which:
 //
@@ -90,7 +96,8 @@ var (
 //   - a fatal error, or a panic that nobody recovers;
 //   - ctx is cancelled, Interrupt is called, or, in a target that Launch started,
 //     SIGINT arrives: Ctrl-C on a terminal goes to the target, not to us, while it
-//     is in the foreground. The program itself has not seen the signal then;
+//     is in the foreground. A program that asked for the signal has not seen it
+//     yet; one that ignores it is not stopped by it;
 //   - it ends: Reason is Exited and nothing can be read any more.
 //
 // An unknown At is a *LocationError. All breakpoints are taken out before
@@ -112,6 +119,7 @@ func (t *Target) Continue(ctx context.Context, until Until) (stop Stop, err erro
 	defer func() {
 		if t.valid() == nil {
 			err = errors.Join(err, t.clearBreakpoints())
+			t.absorbTrap()
 		}
 	}()
 	defer context.AfterFunc(ctx, t.Interrupt)()
@@ -119,6 +127,11 @@ func (t *Target) Continue(ctx context.Context, until Until) (stop Stop, err erro
 	for hits := 0; ; {
 		if ctx.Err() != nil {
 			t.Interrupt()
+		}
+		if t.takeInterrupt() {
+			t.stop = Stop{Reason: Interrupt, Hits: hits}
+			t.describeStop(t.tgt.CurrentThread(), false)
+			return t.stop, nil
 		}
 		ended, err := t.run()
 		if err != nil {
@@ -155,7 +168,7 @@ func (t *Target) Continue(ctx context.Context, until Until) (stop Stop, err erro
 			switch {
 			case ok && sig == syscall.SIGINT && t.kind == launched:
 				stop.Reason = Interrupt
-			case ok && t.stoppedIn(th) == "runtime.dieFromSignal":
+			case ok && t.stoppedIn(th) == dieFromSignal:
 				stop.Reason, stop.Message = Exit, sig.String()
 			}
 		}
@@ -189,7 +202,7 @@ func (t *Target) Interrupt() {
 		<-resumed
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		if t.running && t.resumed == resumed {
+		if t.running && t.resumed == resumed && t.interrupted {
 			t.trapSent = true
 			_ = t.grp.RequestManualStop()
 		}
@@ -208,14 +221,14 @@ func (t *Target) takeInterrupt() bool {
 // if the target has ended.
 func (t *Target) run() (*Stop, error) {
 	t.mu.Lock()
-	if t.interrupted {
-		t.mu.Unlock()
-		return nil, nil
-	}
 	t.running = true
 	resumed := make(chan struct{})
 	t.resumed = resumed
+	early := t.interrupted // between our caller's look and now
 	t.mu.Unlock()
+	if early {
+		t.Interrupt()
+	}
 
 	t.tty.give(t.tgt.Pid())
 	t.grp.ResumeNotify(resumed)
@@ -240,24 +253,20 @@ func (t *Target) run() (*Stop, error) {
 	return nil, err
 }
 
-// absorbTrap takes the SIGTRAP that stops a process away, if the process had
-// stopped for another reason before it arrived: after detaching, it would kill.
+// absorbTrap takes away the SIGTRAP with which RequestManualStop stops a process,
+// if the process had stopped for another reason before it arrived: once we let go
+// of the process it would die of it. A single step meets the pending signal before
+// it executes anything, and takes it for its own trap. Only with a signal pending
+// is that so: a thread in a system call would step for ever.
 func (t *Target) absorbTrap() {
-	if !t.trapSent || t.valid() != nil {
-		return
-	}
-	for range 3 {
-		if !trapPending(t.tgt.Pid()) {
+	t.mu.Lock()
+	sent := t.trapSent
+	t.mu.Unlock()
+	for range 8 {
+		if !sent || t.valid() != nil || !trapPending(t.tgt.Pid()) {
 			return
 		}
-		t.Interrupt()
-		resumed := make(chan struct{})
-		t.grp.ResumeNotify(resumed)
-		go func() {
-			<-resumed
-			_ = t.grp.RequestManualStop() // one pending SIGTRAP, however often it is sent
-		}()
-		if err := guard("run", t.grp.Continue); err != nil {
+		if err := guard("step", func() error { return t.grp.StepInstruction(false) }); err != nil {
 			return
 		}
 	}
@@ -404,25 +413,33 @@ func (t *Target) stoppedIn(th proc.Thread) string {
 	return ""
 }
 
-// signalAt reads the argument of runtime.sigsend or runtime.dieFromSignal.
+// signalAt reads the argument of runtime.dieFromSignal(uint32) or
+// os/signal.process(os.Signal).
 func (t *Target) signalAt(th proc.Thread) (syscall.Signal, bool) {
-	scope, err := t.topScope(th)
-	if err != nil {
+	if scope, err := t.topScope(th); err == nil {
+		v, err := t.evalIn(scope, "sig", proc.LoadConfig{FollowPointers: true, MaxVariableRecurse: 1})
+		if err == nil && v.Kind == reflect.Interface && len(v.Children) == 1 {
+			v = &v.Children[0]
+		}
+		if err == nil && v.Unreadable == nil && v.Value != nil && v.Value.Kind() == constant.Int {
+			if n, ok := constant.Int64Val(v.Value); ok && n > 0 && n < 128 {
+				return syscall.Signal(n), true
+			}
+		}
+	}
+	words, ok := t.argWords(th, 2)
+	if !ok {
 		return 0, false
 	}
-	for _, name := range []string{"sig", "s"} {
-		v, err := t.evalIn(scope, name, proc.LoadConfig{})
-		if err != nil || v.Unreadable != nil || v.Value == nil {
-			continue
+	n := words[0]
+	if t.stoppedIn(th) != dieFromSignal { // an interface: type, address of the value
+		var b [8]byte
+		if _, err := t.mem.ReadMemory(b[:], words[1]); err != nil {
+			return 0, false
 		}
-		if n, ok := constant.Uint64Val(v.Value); ok && n > 0 && n < 128 {
-			return syscall.Signal(n), true
-		}
+		n = binary.LittleEndian.Uint64(b[:])
 	}
-	if n, ok := t.argWords(th, 1); ok && n[0] < 128 {
-		return syscall.Signal(n[0]), true
-	}
-	return 0, false
+	return syscall.Signal(n), n > 0 && n < 128
 }
 
 // argWords reads the first integer arguments of a function at whose entry the

@@ -1,0 +1,41 @@
+// Hmapdump shows what the maps of a Go program really are.
+//
+// Usage:
+//
+//	hmapdump [flags] PROG [-- ARGS]     run PROG; list its maps where it stops
+//	hmapdump [flags] attach PID         list the maps of a running process, which goes on running
+//	hmapdump [flags] core PROG CORE     list the maps in a core dump of PROG
+//
+// PROG is a binary with debug information, or a Go package or .go file, which is
+// built first as "dlv debug" does. It runs until main.main is about to return,
+// until os.Exit, or until a fatal error or an unrecovered panic, whichever comes
+// first; or until --at. Then every map is listed that a package variable, or a
+// local or argument of any frame of any goroutine leads to: its length, the slots
+// it has room for, its load, its memory as the allocator rounds it, what of that
+// is wasted against a fresh map of the same entries, and all names that hold its
+// header, since "a = b" shares it. Core dumps may come from the kernel, gcore or
+// "dlv dump".
+//
+//	$ hmapdump ./prog                        # the table
+//	$ hmapdump -e 'srv.sessions' ./prog      # one map in full
+//	$ hmapdump -e m --slots --at main.fill --hit 100 ./prog
+//	$ hmapdump --check --json attach 4711
+//
+// Where a single map is selected, by -e or by a filter, its picture is drawn:
+// every field of the header with its meaning, load, growth or evacuation, tables
+// or buckets; with --slots also each group or bucket with its control bytes or
+// tophashes, keys and elems.
+//
+// The maps are listed on standard output; everything else that hmapdump has to
+// say goes to standard error. The target's own standard input, output and error
+// are untouched. Ctrl-C stops the target and lists its maps; a second one ends
+// it. A process that was attached to goes on, whatever happens to hmapdump.
+//
+// Exit status: 0 fine; 1 failed, or nothing matched; 2 wrong usage; 3 a finding:
+// with --check a broken invariant or unreadable memory, or the target died of a
+// concurrent map access. The target's own exit status is reported, not adopted.
+package main
+
+import "os"
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }

@@ -1,0 +1,282 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"hmaptools/internal/census"
+	"hmaptools/internal/report"
+	"hmaptools/internal/target"
+)
+
+// Exit statuses.
+const (
+	statusFine    = 0
+	statusFailed  = 1
+	statusUsage   = 2
+	statusFinding = 3
+)
+
+// run is the whole command; it returns the exit status.
+func run(args []string, stdout, stderr io.Writer) int {
+	c, err := parse(args, stdout)
+	if err == nil {
+		d := &dump{config: c, stdout: stdout, stderr: stderr}
+		var status int
+		if status, err = d.run(); err == nil {
+			return status
+		}
+	}
+	if errors.Is(err, errHelp) {
+		return statusFine
+	}
+	fmt.Fprintf(stderr, "hmapdump: %v\n", err)
+	var usage usageError
+	if errors.As(err, &usage) {
+		fmt.Fprintln(stderr, "Run hmapdump --help for the flags.")
+		return statusUsage
+	}
+	if next := nextStep(err); next != "" {
+		fmt.Fprintln(stderr, next)
+	}
+	return statusFailed
+}
+
+// dump is one run.
+type dump struct {
+	*config
+	stdout, stderr io.Writer
+	t              *target.Target
+	start          time.Time
+	stopped        time.Time // when the target stood still
+}
+
+func (d *dump) notice(format string, args ...any) {
+	fmt.Fprintf(d.stderr, "hmapdump: "+format+"\n", args...)
+}
+
+func (d *dump) run() (status int, err error) {
+	d.start = time.Now()
+	ctx, done := d.signals()
+	defer done()
+	stop, cleanup, err := d.open(ctx)
+	defer func() {
+		if cleanup != nil {
+			err = errors.Join(err, cleanup())
+		}
+	}()
+	if err != nil {
+		return 0, err
+	}
+	for _, w := range d.t.Warnings() {
+		d.notice("%s", w)
+	}
+	if stop.Reason == target.Exited {
+		return 0, &endedError{stop, d.until.At}
+	}
+	doc, err := d.document(stop)
+	if err != nil {
+		return 0, err
+	}
+	d.finish(stop)
+	if err := d.write(doc); err != nil {
+		return 0, err
+	}
+	return d.status(doc, stop), nil
+}
+
+// signals makes Ctrl-C stop the target and list its maps, and a second one end
+// both.
+func (d *dump) signals() (context.Context, func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ch := make(chan os.Signal, 2)
+	signal.Notify(ch, os.Interrupt, syscall.SIGTERM)
+	quit := make(chan struct{})
+	go func() {
+		for n := 0; ; n++ {
+			select {
+			case <-quit:
+				return
+			case sig := <-ch:
+				cancel()
+				if n == 0 && sig == os.Interrupt {
+					continue
+				}
+				if t := d.t; t != nil {
+					t.Kill()
+				}
+				os.Exit(128 + int(sig.(syscall.Signal)))
+			}
+		}
+	}()
+	return ctx, func() { signal.Stop(ch); close(quit); cancel() }
+}
+
+// open brings the target to its stop. The cleanup function is never nil once
+// something has to be cleaned up.
+func (d *dump) open(ctx context.Context) (stop target.Stop, cleanup func() error, err error) {
+	switch d.mode {
+	case modeAttach:
+		d.stopped = time.Now()
+		d.t, err = target.Attach(d.pid)
+	case modeCore:
+		d.t, err = target.OpenCore(d.prog, d.core)
+	default:
+		prog := d.prog
+		if target.NeedsBuild(prog) {
+			prog, cleanup, err = target.Build(ctx, prog, target.BuildOptions{Optimise: d.optimise})
+			if err != nil {
+				return stop, cleanup, err
+			}
+		}
+		d.t, err = target.Launch(prog, d.args, target.LaunchOptions{})
+	}
+	if err != nil {
+		return stop, cleanup, err
+	}
+	remove := cleanup
+	cleanup = func() error {
+		err := d.t.Close()
+		if remove != nil {
+			err = errors.Join(err, remove())
+		}
+		return err
+	}
+	if d.mode == modeRun {
+		stop, err = d.t.Continue(ctx, d.until)
+		d.stopped = time.Now()
+	} else {
+		stop = d.t.Stop()
+	}
+	return stop, cleanup, err
+}
+
+// document takes the census.
+func (d *dump) document(stop target.Stop) (*report.Document, error) {
+	src := census.Source{Memory: d.t.Memory(), Types: d.t.Types()}
+	var res *census.Result
+	if len(d.exprs) > 0 {
+		res = &census.Result{}
+		for _, e := range d.exprs {
+			r, err := d.t.Eval(e)
+			if err != nil {
+				return nil, err
+			}
+			f, err := census.One(src, r)
+			if err != nil {
+				return nil, err
+			}
+			res.Maps = append(res.Maps, f)
+		}
+	} else {
+		var err error
+		if src.Roots, err = d.t.Roots(); err != nil {
+			d.notice("some variables cannot be listed: %v", err)
+		}
+		res = census.Take(src, census.Options{Depth: d.depth})
+	}
+	doc := report.Build(d.describe(stop), res, d.selection)
+	doc.Tool = "hmapdump " + version()
+	if d.slots {
+		doc.AddSlots(src.Memory, src.Types)
+	}
+	if len(doc.Maps) == 0 {
+		return nil, &noneError{total: len(res.Maps), lost: doc.Lost, nils: res.Nil}
+	}
+	for _, l := range doc.Lost {
+		d.notice("%s in %s (%s:%d): %s", l.Name, l.Func, l.File, l.Line, l.Why)
+	}
+	for _, e := range doc.Errors {
+		d.notice("%s", strings.ReplaceAll(e, "\n", "; "))
+	}
+	if res.Cut > 0 {
+		d.notice("%d references lie deeper than --depth %d and were not followed", res.Cut, d.depth)
+	}
+	now := time.Now()
+	if d.mode == modeAttach {
+		doc.Summary.PauseNS = now.Sub(d.stopped).Nanoseconds()
+	}
+	doc.Summary.ElapsedNS = now.Sub(d.start).Nanoseconds()
+	return doc, nil
+}
+
+func (d *dump) describe(stop target.Stop) report.Target {
+	t := report.Target{
+		Path: d.t.Path(), Go: d.t.GoVersion(), Arch: d.t.Arch(), LayoutFrom: "dwarf",
+		Stop: report.Stop{
+			Reason: string(stop.Reason), Message: stop.Message, Goroutine: stop.Goroutine,
+			Func: stop.Func, File: stop.File, Line: stop.Line, ExitStatus: stop.ExitStatus,
+		},
+	}
+	if d.mode == modeRun && target.NeedsBuild(d.prog) {
+		t.Path = d.prog // the binary was temporary
+	}
+	if d.mode != modeCore {
+		t.PID = d.t.Pid()
+	}
+	return t
+}
+
+// finish lets a target that is about to end do so: what it has to say, it says.
+// One that was stopped half way is killed when it is closed.
+func (d *dump) finish(stop target.Stop) {
+	switch stop.Reason {
+	case target.MainReturn, target.Exit, target.Fatal, target.Panic:
+	default:
+		return
+	}
+	end, err := d.t.Finish()
+	switch {
+	case err != nil:
+		d.notice("the program was ended: %v", err)
+	case end.ExitStatus != nil && *end.ExitStatus != 0:
+		d.notice("the program ended with %s", exitWords(*end.ExitStatus))
+	}
+}
+
+func exitWords(status int) string {
+	if status < 0 {
+		return fmt.Sprintf("signal %d (%s)", -status, syscall.Signal(-status))
+	}
+	return fmt.Sprintf("exit status %d", status)
+}
+
+func (d *dump) write(doc *report.Document) error {
+	var buf bytes.Buffer
+	var err error
+	switch {
+	case d.json:
+		err = doc.JSON(&buf)
+	case d.slots || d.filtered && len(doc.Maps) == 1:
+		err = doc.Picture(&buf)
+	default:
+		err = doc.Table(&buf)
+	}
+	if err != nil {
+		return err
+	}
+	if d.output != "" {
+		return os.WriteFile(d.output, buf.Bytes(), 0o666)
+	}
+	_, err = buf.WriteTo(d.stdout)
+	return err
+}
+
+func (d *dump) status(doc *report.Document, stop target.Stop) int {
+	if d.check && doc.Summary.Broken+doc.Summary.Unread > 0 {
+		d.notice("%d maps break an invariant, %d could not be read whole", doc.Summary.Broken, doc.Summary.Unread)
+		return statusFinding
+	}
+	if stop.Reason == target.Fatal && strings.HasPrefix(stop.Message, "concurrent map ") {
+		return statusFinding
+	}
+	return statusFine
+}

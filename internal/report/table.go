@@ -1,0 +1,158 @@
+package report
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// width is what a line of text output may have.
+const width = 100
+
+// Table writes one row for each map: the figures, then all names that hold it
+// joined by "=", its type and its address.
+func (d *Document) Table(out io.Writer) error {
+	w := bufio.NewWriter(out)
+	fmt.Fprintln(w, d.headline())
+	const row = "%9s %9s %5s %10s %10s  "
+	head := fmt.Sprintf(row, "LEN", "SLOTS", "LOAD", "BYTES", "WASTED")
+	fmt.Fprintln(w, head+"MAP")
+	indent := strings.Repeat(" ", len(head))
+	for i := range d.Maps {
+		m := &d.Maps[i]
+		figures := fmt.Sprintf(row, fmt.Sprint(m.Len), fmt.Sprint(m.Slots), percent(m.Load), Bytes(m.Bytes), Bytes(m.Wasted))
+		for k, line := range wrap(m.words(), width-len(indent)) {
+			if k == 0 {
+				fmt.Fprintln(w, figures+line)
+			} else {
+				fmt.Fprintln(w, indent+line)
+			}
+		}
+	}
+	fmt.Fprintln(w, d.totals())
+	return w.Flush()
+}
+
+// headline says what was looked at and where it stood.
+func (d *Document) headline() string {
+	t := &d.Target
+	s := t.Path
+	if t.PID != 0 {
+		s += fmt.Sprintf(" (pid %d)", t.PID)
+	}
+	s += ", " + t.Go + " " + t.Arch
+	return s + ": " + t.Stop.String()
+}
+
+func (s Stop) String() string {
+	at := ""
+	if s.Func != "" {
+		at = fmt.Sprintf(" in %s at %s:%d", s.Func, base(s.File), s.Line)
+	}
+	switch s.Reason {
+	case "main-return":
+		return "stopped before main.main returns" + at[min(len(at), len(" in main.main")):]
+	case "exit":
+		return "stopped before it exits" + at
+	case "fatal":
+		return "stopped at fatal error: " + s.Message + at
+	case "panic":
+		return "stopped at panic: " + s.Message + at
+	case "at":
+		return "stopped" + at
+	case "attach":
+		return "attached"
+	case "core":
+		return "core dump"
+	case "interrupt":
+		return "interrupted" + at
+	}
+	return s.Reason + at
+}
+
+func base(file string) string { return file[strings.LastIndexByte(file, '/')+1:] }
+
+// words are the parts of a map's cell; a line may break between them.
+func (m *Map) words() []string {
+	var ws []string
+	for i, h := range m.Holders {
+		name := h.Path
+		if h.Func != "" {
+			name += " in " + shortFunc(h.Func)
+			if len(m.Goroutines) > 1 && h.Goroutine != 0 {
+				name += fmt.Sprintf(" (goroutine %d)", h.Goroutine)
+			}
+		}
+		if i < len(m.Holders)-1 {
+			name += " ="
+		}
+		ws = append(ws, name)
+	}
+	ws = append(ws, m.Type, m.Addr.String())
+	if g := m.Growth; g != nil && g.State != "idle" {
+		ws = append(ws, fmt.Sprintf("[growing: %s, %d of %d old buckets evacuated]", g.State, g.Evacuated, g.OldBuckets))
+	}
+	if m.found.Busy {
+		ws = append(ws, "[a writer is inside]")
+	}
+	if n := len(m.Broken); n > 0 {
+		ws = append(ws, fmt.Sprintf("[%d invariants broken: %s]", n, m.Broken[0]))
+	}
+	if n := len(m.Errors); n > 0 {
+		ws = append(ws, fmt.Sprintf("[read in part: %s]", m.Errors[0]))
+	}
+	return ws
+}
+
+// shortFunc leaves the last element of a function's package path.
+func shortFunc(f string) string { return f[strings.LastIndexByte(f, '/')+1:] }
+
+// wrap joins words with spaces into lines of at most n bytes; a longer word gets
+// a line of its own.
+func wrap(words []string, n int) []string {
+	var lines []string
+	for _, w := range words {
+		if k := len(lines) - 1; k >= 0 && len(lines[k])+1+len(w) <= n {
+			lines[k] += " " + w
+			continue
+		}
+		for len(w) > n {
+			lines = append(lines, w[:n])
+			w = w[n:]
+		}
+		lines = append(lines, w)
+	}
+	return lines
+}
+
+func percent(load float64) string { return fmt.Sprintf("%.0f%%", load*100) }
+
+func (d *Document) totals() string {
+	s := &d.Summary
+	t := plural(int64(s.Maps), "map")
+	if s.Listed < s.Maps {
+		t = fmt.Sprintf("%d of %s listed", s.Listed, plural(int64(s.Maps), "map"))
+	}
+	t += fmt.Sprintf(", %s, %s, %s wasted", plural2(s.Entries, "entry", "entries"), Bytes(s.Bytes), Bytes(s.Wasted))
+	for _, x := range []struct {
+		n    int
+		what string
+	}{
+		{s.Shared, "shared"}, {s.Growing, "growing"}, {s.Unread, "read in part"}, {s.Broken, "broken"}, {s.Nil, "nil"},
+	} {
+		if x.n > 0 {
+			t += fmt.Sprintf(", %d %s", x.n, x.what)
+		}
+	}
+	return t
+}
+
+func plural(n int64, what string) string { return plural2(n, what, what+"s") }
+
+func plural2(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
