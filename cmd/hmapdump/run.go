@@ -162,26 +162,25 @@ func (d *dump) open(ctx context.Context) (stop target.Stop, cleanup func() error
 // document takes the census.
 func (d *dump) document(stop target.Stop) (*report.Document, error) {
 	src := census.Source{Memory: d.t.Memory(), Types: d.t.Types()}
+	exprs := make([]target.Root, len(d.exprs))
+	for i, e := range d.exprs {
+		var err error
+		if exprs[i], err = d.t.Eval(e); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	if src.Roots, err = d.t.Roots(); err != nil {
+		d.notice("some variables cannot be listed: %v", err)
+	}
 	var res *census.Result
-	if len(d.exprs) > 0 {
-		res = &census.Result{}
-		for _, e := range d.exprs {
-			r, err := d.t.Eval(e)
-			if err != nil {
-				return nil, err
-			}
-			f, err := census.One(src, r)
-			if err != nil {
-				return nil, err
-			}
-			res.Maps = append(res.Maps, f)
+	opts := census.Options{Depth: d.depth}
+	if len(exprs) > 0 {
+		if res, err = census.Named(src, opts, exprs); err != nil {
+			return nil, err
 		}
 	} else {
-		var err error
-		if src.Roots, err = d.t.Roots(); err != nil {
-			d.notice("some variables cannot be listed: %v", err)
-		}
-		res = census.Take(src, census.Options{Depth: d.depth})
+		res = census.Take(src, opts)
 	}
 	doc := report.Build(d.describe(stop), res, d.selection)
 	doc.Tool = "hmapdump " + version()
@@ -255,7 +254,7 @@ func (d *dump) write(doc *report.Document) error {
 	switch {
 	case d.json:
 		err = doc.JSON(&buf)
-	case d.slots || d.filtered && len(doc.Maps) == 1:
+	case d.slots || len(d.exprs) > 0 || d.filtered && len(doc.Maps) == 1:
 		err = doc.Picture(&buf)
 	default:
 		err = doc.Table(&buf)

@@ -2,8 +2,8 @@ package census
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 
 	"hmaptools/internal/hmap"
@@ -97,15 +97,18 @@ func Take(src Source, opts Options) *Result {
 		res:   &Result{},
 	}
 	for i := range src.Roots {
-		w.root(&src.Roots[i])
-	}
-	for len(w.queue) > 0 {
-		next := w.queue
-		w.queue = nil
-		for i := range next {
-			w.visit(&next[i])
+		if src.Roots[i].Kind != target.Expr {
+			w.root(&src.Roots[i])
 		}
 	}
+	w.drain()
+	// What an expression names has other names too, as a rule: those count.
+	for i := range src.Roots {
+		if src.Roots[i].Kind == target.Expr {
+			w.root(&src.Roots[i])
+		}
+	}
+	w.drain()
 	for _, f := range w.maps {
 		slices.Sort(f.Goroutines)
 		f.Goroutines = slices.Compact(f.Goroutines)
@@ -117,31 +120,82 @@ func Take(src Source, opts Options) *Result {
 	return w.res
 }
 
-// One inspects the one map that an evaluated expression names: a map, or a
-// pointer, an interface or a named type that leads to exactly one.
-func One(src Source, r target.Root) (*Found, error) {
-	res := Take(Source{src.Memory, src.Types, []target.Root{r}}, Options{Depth: 1})
-	switch {
-	case len(res.Maps) > 0 && mapOf(r.Type) == nil && len(res.Maps) > 1:
-		return nil, fmt.Errorf("%s is a %s, which holds %d maps", r.Name, r.Type, len(res.Maps))
-	case len(res.Maps) > 0:
-		for _, f := range res.Maps {
-			for _, h := range f.Holders {
-				if h.Path == r.Name || len(res.Maps) == 1 {
-					return f, nil
-				}
+// Named is a census of the maps that expressions name, in their order, with
+// everybody who holds them: of all that the roots lead to, it keeps these. An
+// expression that leads to no map fails with a *NilError, a *NotMapError, or why
+// it could not be read.
+func Named(src Source, opts Options, exprs []target.Root) (*Result, error) {
+	keys := make([]mapKey, len(exprs))
+	for i := range exprs {
+		var err error
+		if keys[i], err = resolve(src, &exprs[i]); err != nil {
+			return nil, err
+		}
+	}
+	// The expressions come last: what has a name of its own keeps it.
+	src.Roots = append(slices.Clip(src.Roots), exprs...)
+	res := Take(src, opts)
+	all := res.Maps
+	res.Maps, res.Lost = nil, nil
+	for _, k := range keys {
+		for _, f := range all {
+			if f.Header.Addr == k.addr && f.Type == k.t && !slices.Contains(res.Maps, f) {
+				res.Maps = append(res.Maps, f)
 			}
 		}
-		return res.Maps[0], nil
-	case r.Err != nil:
-		return nil, fmt.Errorf("%s: %w", r.Name, r.Err)
-	case res.Nil > 0:
-		return nil, &NilError{r.Name, r.Type.Name}
-	case len(res.Errors) > 0:
-		return nil, fmt.Errorf("%s: %w", r.Name, errors.Join(res.Errors...))
 	}
-	return nil, &NotMapError{r.Name, r.Type.Name}
+	return res, nil
 }
+
+// resolve finds the header that an expression names: itself a map, or through
+// pointers and interfaces.
+func resolve(src Source, r *target.Root) (mapKey, error) {
+	if r.Err != nil && r.Raw == nil {
+		return mapKey{}, fmt.Errorf("%s: %w", r.Name, r.Err)
+	}
+	t, data := r.Type, r.Raw
+	if data == nil {
+		data = make([]byte, min(t.Size, maxValue))
+		if n, err := src.Memory.ReadMemory(data, r.Addr); n < len(data) {
+			return mapKey{}, fmt.Errorf("%s: read %s at %#x: %w", r.Name, t, r.Addr, err)
+		}
+	}
+	for range maxIndirections {
+		var at uint64
+		switch t.Kind {
+		case reflect.Map:
+			if h := hmap.Addr(wordOf(data)); h != 0 {
+				return mapKey{h, t}, nil
+			}
+			return mapKey{}, &NilError{r.Name, t.Name}
+		case reflect.Pointer:
+			at, t = wordOf(data), t.Elem()
+		case reflect.Interface:
+			dyn, addr, direct, err := src.Types.Dynamic(t, data)
+			if err != nil {
+				return mapKey{}, fmt.Errorf("%s: %w", r.Name, err)
+			}
+			if t = dyn; direct && dyn != nil {
+				data = data[len(data)/2:]
+				continue
+			}
+			at = uint64(addr)
+		default:
+			return mapKey{}, &NotMapError{r.Name, r.Type.Name}
+		}
+		if at == 0 || t == nil || t.Size > maxValue {
+			return mapKey{}, &NotMapError{r.Name, r.Type.Name}
+		}
+		data = make([]byte, t.Size)
+		if n, err := src.Memory.ReadMemory(data, at); n < len(data) {
+			return mapKey{}, fmt.Errorf("%s: read %s at %#x: %w", r.Name, t, at, err)
+		}
+	}
+	return mapKey{}, &NotMapError{r.Name, r.Type.Name}
+}
+
+// maxIndirections bounds the pointers from an expression to its map.
+const maxIndirections = 16
 
 // NilError says that an expression is a nil map, which has no header.
 type NilError struct{ Expr, Type string }

@@ -78,13 +78,26 @@ func (w *walk) root(r *target.Root) {
 	n := &node{label: r.Name, root: r}
 	kind := Kind(r.Kind)
 	if r.Kind == target.Expr {
-		kind = Local
+		if kind = Local; r.Goroutine == 0 {
+			kind = Global
+		}
 	}
 	if r.Raw != nil {
 		w.value(r.Type, r.Raw, 0, n, kind, 0)
 		return
 	}
 	w.object(item{object: object{r.Addr, r.Type, 1}, from: n, kind: kind})
+}
+
+// drain looks at everything that is queued, breadth first.
+func (w *walk) drain() {
+	for len(w.queue) > 0 {
+		next := w.queue
+		w.queue = nil
+		for i := range next {
+			w.visit(&next[i])
+		}
+	}
 }
 
 // visit looks at what was queued.
@@ -285,6 +298,9 @@ func (w *walk) hold(t *hmap.Type, header hmap.Addr, addr uint64, from *node, kin
 				w.queue = append(w.queue, item{found: f, from: from, depth: depth + 1})
 			}
 		}
+	}
+	if top.Kind == target.Expr && len(f.Holders) > 0 {
+		return // a copy of the word, in a register or in hmapdump itself
 	}
 	h := Holder{Kind: kind, Name: top.Name, Path: path, Type: t, Addr: hmap.Addr(addr)}
 	if top.Kind != target.Global {

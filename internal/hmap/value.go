@@ -174,7 +174,7 @@ func (p *printer) slice(t *Type, data []byte, depth int) {
 }
 
 func (p *printer) structure(t *Type, data []byte, depth int) {
-	p.WriteString(shortName(t.Name))
+	p.WriteString(ShortName(t.Name))
 	p.WriteByte('{')
 	for i, f := range t.Fields() {
 		if i > 0 {
@@ -194,8 +194,9 @@ func (p *printer) structure(t *Type, data []byte, depth int) {
 	p.WriteByte('}')
 }
 
-// shortName leaves the last element of each package path, as Go source does.
-func shortName(name string) string {
+// ShortName leaves the last element of each package path in a type's name, as Go
+// source does.
+func ShortName(name string) string {
 	if !strings.Contains(name, "/") {
 		return name
 	}
@@ -242,14 +243,14 @@ func (p *printer) iface(t *Type, data []byte, depth int) {
 		dyn, at, direct, err = p.Types.Dynamic(t, data)
 	}
 	if err != nil || dyn.Size > maxIndirect {
-		fmt.Fprintf(p, "%s{%s, %s}", shortName(t.Name), Addr(word(data[:len(data)/2])), Addr(word(data[len(data)/2:])))
+		fmt.Fprintf(p, "%s{%s, %s}", ShortName(t.Name), Addr(word(data[:len(data)/2])), Addr(word(data[len(data)/2:])))
 		return
 	}
 	val := data[len(data)/2:]
 	if !direct {
 		val = make([]byte, dyn.Size)
 		if err := read(p.Mem, "interface value", val, at); err != nil {
-			p.addr(shortName(dyn.Name), at)
+			p.addr(ShortName(dyn.Name), at)
 			return
 		}
 	}
@@ -257,7 +258,7 @@ func (p *printer) iface(t *Type, data []byte, depth int) {
 	case reflect.Struct, reflect.Array, reflect.Slice, reflect.Map, reflect.Pointer, reflect.Chan, reflect.Func, reflect.UnsafePointer:
 		p.value(dyn, val, depth+1) // says its type itself
 	default:
-		p.WriteString(shortName(dyn.Name) + "(")
+		p.WriteString(ShortName(dyn.Name) + "(")
 		p.value(dyn, val, depth+1)
 		p.WriteByte(')')
 	}
@@ -270,7 +271,7 @@ func (p *printer) mapValue(t *Type, a Addr) {
 		p.WriteString("nil")
 		return
 	}
-	p.WriteString(shortName(t.Name) + "(" + a.String())
+	p.WriteString(ShortName(t.Name) + "(" + a.String())
 	if l, err := t.Layout(); err == nil {
 		if h, err := ReadHeader(p.Mem, l, a); err == nil {
 			fmt.Fprintf(p, " len %d", h.Len())

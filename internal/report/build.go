@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -95,18 +96,12 @@ func (sel *Selection) sort(maps []Map) {
 		key = func(m *Map) int64 { return m.Slots }
 	case "holders":
 		key = func(m *Map) int64 { return int64(len(m.Holders)) }
-	case "addr":
-		key = func(m *Map) int64 { return 0 } // the census sorts by address
 	}
 	slices.SortStableFunc(maps, func(a, b Map) int {
-		ka, kb := key(&a), key(&b)
-		switch {
-		case ka > kb:
-			return -1
-		case ka < kb:
-			return 1
+		if sel.Sort == "addr" {
+			return 0 // the census sorts by address
 		}
-		return 0
+		return cmp.Or(cmp.Compare(key(&b), key(&a)), cmp.Compare(b.Bytes, a.Bytes))
 	})
 }
 

@@ -56,7 +56,9 @@ func (p *picture) draw(m *Map) {
 	p.growth(m)
 	p.tables(m)
 	for _, n := range m.Notes {
-		p.para("note", n.Text)
+		if n.Code != "growing" && n.Code != "overflow-heavy" { // said above
+			p.para("note", n.Text)
+		}
 	}
 	switch {
 	case len(m.Broken) > 0:
@@ -121,7 +123,7 @@ var meanings = map[string]string{
 	"extra":             "bookkeeping of overflow buckets",
 	"used":              "entries: what len() returns",
 	"seed":              "hash seed",
-	"dirLen":            "tables' pointers in the directory; 0: a small map without one",
+	"dirLen":            "pointers to tables in the directory",
 	"globalDepth":       "bits of the hash that select the table",
 	"globalShift":       "the hash is shifted by this to select the table",
 	"writing":           "odd while a writer is inside",
@@ -152,6 +154,8 @@ func (p *picture) header(m *Map) {
 			mean = "the only group of a small map"
 		case f.Name == "dirPtr":
 			mean = "the directory of " + plural(h.DirLen, "pointer") + " to tables"
+		case f.Name == "dirLen" && h.DirLen == 0:
+			mean = "no directory: a small map"
 		case f.Name == "buckets" && h.Buckets == 0:
 			mean = "no bucket yet: allocated by the first insert"
 		case f.Name == "oldbuckets" && h.OldBuckets == 0:

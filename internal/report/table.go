@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"hmaptools/internal/hmap"
 )
 
 // width is what a line of text output may have.
@@ -89,7 +91,7 @@ func (m *Map) words() []string {
 		}
 		ws = append(ws, name)
 	}
-	ws = append(ws, m.Type, m.Addr.String())
+	ws = append(ws, hmap.ShortName(m.Type), m.Addr.String())
 	if g := m.Growth; g != nil && g.State != "idle" {
 		ws = append(ws, fmt.Sprintf("[growing: %s, %d of %d old buckets evacuated]", g.State, g.Evacuated, g.OldBuckets))
 	}
@@ -118,8 +120,12 @@ func wrap(words []string, n int) []string {
 			continue
 		}
 		for len(w) > n {
-			lines = append(lines, w[:n])
-			w = w[n:]
+			cut := n
+			if i := strings.LastIndexAny(w[:n], "./]"); i > n/3 {
+				cut = i + 1
+			}
+			lines = append(lines, w[:cut])
+			w = w[cut:]
 		}
 		lines = append(lines, w)
 	}
@@ -139,7 +145,7 @@ func (d *Document) totals() string {
 		n    int
 		what string
 	}{
-		{s.Shared, "shared"}, {s.Growing, "growing"}, {s.Unread, "read in part"}, {s.Broken, "broken"}, {s.Nil, "nil"},
+		{s.Shared, "shared"}, {s.Growing, "growing"}, {s.Unread, "read in part"}, {s.Broken, "broken"}, {s.Nil, "nil maps"},
 	} {
 		if x.n > 0 {
 			t += fmt.Sprintf(", %d %s", x.n, x.what)
