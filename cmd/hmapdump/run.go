@@ -185,7 +185,7 @@ func (d *dump) document(stop target.Stop) (*report.Document, error) {
 	doc := report.Build(d.describe(stop), res, d.selection)
 	doc.Tool = "hmapdump " + version()
 	if d.slots {
-		doc.AddSlots(src.Memory, src.Types)
+		doc.AddSlots(src.Memory, src.Types, d.json)
 	}
 	if len(doc.Maps) == 0 {
 		return nil, &noneError{total: len(res.Maps), lost: doc.Lost, nils: res.Nil}

@@ -88,9 +88,10 @@ type Source struct {
 
 // Take lists the maps that the roots lead to.
 func Take(src Source, opts Options) *Result {
+	src.Memory = &cache{mem: src.Memory}
 	w := &walk{
 		src: src, opts: opts,
-		maps:  map[mapKey]*Found{},
+		maps:  map[hmap.Addr][]*Found{},
 		seen:  map[object]bool{},
 		held:  map[heldWord]bool{},
 		leads: map[*hmap.Type]bool{},
@@ -109,10 +110,12 @@ func Take(src Source, opts Options) *Result {
 		}
 	}
 	w.drain()
-	for _, f := range w.maps {
-		slices.Sort(f.Goroutines)
-		f.Goroutines = slices.Compact(f.Goroutines)
-		w.res.Maps = append(w.res.Maps, f)
+	for _, at := range w.maps {
+		for _, f := range at {
+			slices.Sort(f.Goroutines)
+			f.Goroutines = slices.Compact(f.Goroutines)
+			w.res.Maps = append(w.res.Maps, f)
+		}
 	}
 	slices.SortFunc(w.res.Maps, func(a, b *Found) int {
 		return cmp.Or(cmp.Compare(a.Header.Addr, b.Header.Addr), cmp.Compare(a.Type.Name, b.Type.Name))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
+	"strings"
 
 	"hmaptools/internal/hmap"
 	"hmaptools/internal/target"
@@ -35,11 +36,6 @@ type item struct {
 	found *Found // a map whose entries are to be looked at
 }
 
-type mapKey struct {
-	addr hmap.Addr
-	t    *hmap.Type
-}
-
 // heldWord tells words apart: by address, or a register by its frame.
 type heldWord struct {
 	addr      uint64
@@ -52,7 +48,7 @@ type walk struct {
 	src   Source
 	opts  Options
 	res   *Result
-	maps  map[mapKey]*Found
+	maps  map[hmap.Addr][]*Found // one, or one for each way to lay out what is there
 	seen  map[object]bool
 	held  map[heldWord]bool
 	leads map[*hmap.Type]bool
@@ -277,19 +273,13 @@ func (w *walk) hold(t *hmap.Type, header hmap.Addr, addr uint64, from *node, kin
 		return
 	}
 	w.held[word] = true
-	key := mapKey{header, t}
-	f := w.maps[key]
+	f := w.known(header, t)
 	if f == nil {
-		m, err := hmap.Inspect(w.src.Memory, t, header, hmap.Options{})
-		if m == nil {
-			w.fail(fmt.Errorf("%s: %w", path, err))
+		f = w.inspect(t, header, path)
+		if f == nil {
 			return
 		}
-		f = &Found{Map: m}
-		if err != nil {
-			f.Errors = append(f.Errors, err)
-		}
-		w.maps[key] = f
+		w.maps[header] = append(w.maps[header], f)
 		l := m.Layout
 		if w.leadsToMap(l.Key) || w.leadsToMap(l.Elem) {
 			if depth+1 > w.opts.Depth {
@@ -311,6 +301,45 @@ func (w *walk) hold(t *hmap.Type, header hmap.Addr, addr uint64, from *node, kin
 	}
 	f.Holders = append(f.Holders, h)
 }
+
+// inspect reads the map at the header.
+func (w *walk) inspect(t *hmap.Type, header hmap.Addr, path string) *Found {
+	m, err := hmap.Inspect(w.src.Memory, t, header, hmap.Options{})
+	if m == nil {
+		w.fail(fmt.Errorf("%s: %w", path, err))
+		return nil
+	}
+	f := &Found{Map: m}
+	if err != nil {
+		f.Errors = append(f.Errors, err)
+	}
+	return f
+}
+
+// known returns the map at the header if it was met before under t or under a
+// type that says the same of its memory: m and T(m) are one map. Optimised code of
+// a generic function knows only the shape of a map's type; any other type is better.
+func (w *walk) known(header hmap.Addr, t *hmap.Type) *Found {
+	for _, f := range w.maps[header] {
+		if f.Type == t {
+			return f
+		}
+		l, err := t.Layout()
+		if err != nil || l.Generation != f.Layout.Generation || l.Block != f.Layout.Block {
+			continue
+		}
+		if isShape(f.Type) && !isShape(t) {
+			if better := w.inspect(t, header, ""); better != nil {
+				f.Map = better.Map
+			}
+		}
+		return f
+	}
+	return nil
+}
+
+// isShape reports whether t is made of the shapes of type arguments.
+func isShape(t *hmap.Type) bool { return strings.Contains(t.Name, "go.shape.") }
 
 // entries walks the keys and elems of a map.
 func (w *walk) entries(it *item) {

@@ -30,42 +30,41 @@ type Selection struct {
 // the smallest.
 var SortKeys = []string{"waste", "bytes", "len", "slots", "holders", "addr"}
 
-// Build makes a document of a census.
+// Build makes a document of a census. It adds up all maps that match, and
+// describes those that are listed.
 func Build(t Target, res *census.Result, sel Selection) *Document {
 	d := &Document{Schema: 1, Target: t, Maps: []Map{}}
-	d.Summary.Nil, d.Summary.Cut = res.Nil, res.Cut
-	for _, f := range res.Maps {
-		m := buildMap(f)
-		d.Target.Generation = m.Generation
-		if sel.matches(&m) {
-			d.Maps = append(d.Maps, m)
-		}
-	}
 	s := &d.Summary
-	for i := range d.Maps {
-		m := &d.Maps[i]
+	s.Nil, s.Cut = res.Nil, res.Cut
+	var match []*census.Found
+	for _, f := range res.Maps {
+		d.Target.Generation = f.Layout.Generation.String()
+		if !sel.matches(f) {
+			continue
+		}
+		match = append(match, f)
 		s.Maps++
-		s.Entries += m.Len
-		s.Bytes += m.Bytes
-		s.Wasted += m.Wasted
-		if m.found.Shared() {
-			s.Shared++
+		s.Entries += f.Header.Len()
+		s.Bytes += f.Bytes
+		s.Wasted += f.Wasted
+		count := func(n *int, is bool) {
+			if is {
+				*n++
+			}
 		}
-		if m.found.Growing() {
-			s.Growing++
-		}
-		if len(m.Errors) > 0 {
-			s.Unread++
-		}
-		if len(m.Broken) > 0 {
-			s.Broken++
-		}
+		count(&s.Shared, f.Shared())
+		count(&s.Growing, f.Growing())
+		count(&s.Unread, len(f.Errors) > 0)
+		count(&s.Broken, len(f.Broken) > 0)
 	}
-	sel.sort(d.Maps)
-	if sel.Top > 0 && len(d.Maps) > sel.Top {
-		d.Maps = d.Maps[:sel.Top]
+	sel.sort(match)
+	if sel.Top > 0 && len(match) > sel.Top {
+		match = match[:sel.Top]
 	}
-	s.Listed = len(d.Maps)
+	s.Listed = len(match)
+	for _, f := range match {
+		d.Maps = append(d.Maps, buildMap(f))
+	}
 	for _, l := range res.Lost {
 		d.Lost = append(d.Lost, Lost{l.Name, l.Type.Name, l.Func, l.File, l.Line, l.Goroutine, l.Err.Error()})
 	}
@@ -75,33 +74,34 @@ func Build(t Target, res *census.Result, sel Selection) *Document {
 	return d
 }
 
-func (sel *Selection) matches(m *Map) bool {
-	if sel.Type != nil && !sel.Type.MatchString(m.Type) {
+func (sel *Selection) matches(f *census.Found) bool {
+	if sel.Type != nil && !sel.Type.MatchString(f.Type.Name) {
 		return false
 	}
-	if sel.Holder != nil && !slices.ContainsFunc(m.Holders, func(h Holder) bool { return sel.Holder.MatchString(h.Path) }) {
+	if sel.Holder != nil && !slices.ContainsFunc(f.Holders, func(h census.Holder) bool { return sel.Holder.MatchString(h.Path) }) {
 		return false
 	}
-	return m.Len >= sel.MinLen && (!sel.Shared || m.found.Shared()) && (!sel.Growing || m.found.Growing())
+	return f.Header.Len() >= sel.MinLen && (!sel.Shared || f.Shared()) && (!sel.Growing || f.Growing())
 }
 
-func (sel *Selection) sort(maps []Map) {
-	key := func(m *Map) int64 { return m.Wasted }
+// sort keeps the census's order, by address, among equals.
+func (sel *Selection) sort(fs []*census.Found) {
+	if sel.Sort == "addr" {
+		return
+	}
+	key := func(f *census.Found) int64 { return f.Wasted }
 	switch sel.Sort {
 	case "bytes":
-		key = func(m *Map) int64 { return m.Bytes }
+		key = func(f *census.Found) int64 { return f.Bytes }
 	case "len":
-		key = func(m *Map) int64 { return m.Len }
+		key = func(f *census.Found) int64 { return f.Header.Len() }
 	case "slots":
-		key = func(m *Map) int64 { return m.Slots }
+		key = func(f *census.Found) int64 { return f.Slots }
 	case "holders":
-		key = func(m *Map) int64 { return int64(len(m.Holders)) }
+		key = func(f *census.Found) int64 { return int64(len(f.Holders)) }
 	}
-	slices.SortStableFunc(maps, func(a, b Map) int {
-		if sel.Sort == "addr" {
-			return 0 // the census sorts by address
-		}
-		return cmp.Or(cmp.Compare(key(&b), key(&a)), cmp.Compare(b.Bytes, a.Bytes))
+	slices.SortStableFunc(fs, func(a, b *census.Found) int {
+		return cmp.Or(cmp.Compare(key(b), key(a)), cmp.Compare(b.Bytes, a.Bytes))
 	})
 }
 
@@ -161,11 +161,17 @@ func fieldValue(v hmap.Value) any {
 	return v.Bits
 }
 
-// AddSlots adds the content of every map to the document, in full.
-func (d *Document) AddSlots(mem hmap.Memory, types *hmap.Types) {
+// AddSlots adds the content of every map to the document. With whole, keys and
+// elems are printed as far as a script could want them, else as far as a person
+// does.
+func (d *Document) AddSlots(mem hmap.Memory, types *hmap.Types, whole bool) {
+	f := hmap.NewFormatter(mem, types)
+	f.MaxElems = 64
+	if whole {
+		f.MaxString, f.MaxElems, f.MaxDepth, f.MaxText = 1<<16, 1<<12, 8, 1<<20
+	}
 	for i := range d.Maps {
 		m := &d.Maps[i]
-		f := hmap.NewFormatter(mem, types)
 		l := m.found.Layout
 		err := hmap.Slots(mem, m.found.Map, false, func(e *hmap.Entry) error {
 			if e.Slot == 0 {
