@@ -161,7 +161,7 @@ func (d *dump) open(ctx context.Context) (stop target.Stop, cleanup func() error
 
 // document takes the census.
 func (d *dump) document(stop target.Stop) (*report.Document, error) {
-	src := census.Source{Memory: d.t.Memory(), Types: d.t.Types()}
+	src := census.Source{Memory: d.t.Memory(), Types: d.t.Types(), Arch: d.t.Arch()}
 	exprs := make([]target.Root, len(d.exprs))
 	for i, e := range d.exprs {
 		var err error
@@ -174,7 +174,7 @@ func (d *dump) document(stop target.Stop) (*report.Document, error) {
 		d.notice("some variables cannot be listed: %v", err)
 	}
 	var res *census.Result
-	opts := census.Options{Depth: d.depth}
+	opts := census.Options{Depth: d.depth, Hashes: d.check}
 	if len(exprs) > 0 {
 		if res, err = census.Named(src, opts, exprs); err != nil {
 			return nil, err

@@ -77,12 +77,16 @@ type Options struct {
 	// Depth is how many pointers, slices, interfaces and maps are followed from
 	// a variable: 0 lists the variables alone.
 	Depth int
+	// Hashes makes it check every key against its control byte or tophash, where
+	// the target's hash can be had: see hmap.Types.Hash.
+	Hashes bool
 }
 
 // Source is what a census needs of a target.
 type Source struct {
 	Memory hmap.Memory
 	Types  *hmap.Types
+	Arch   string // GOARCH
 	Roots  []target.Root
 }
 
@@ -142,7 +146,7 @@ func Named(src Source, opts Options, exprs []target.Root) (*Result, error) {
 	res.Maps, res.Lost = nil, nil
 	for _, k := range keys {
 		for _, f := range all {
-			if f.Header.Addr == k.addr && f.Type == k.t && !slices.Contains(res.Maps, f) {
+			if f.Header.Addr == k.addr && f.fits(k.t) && !slices.Contains(res.Maps, f) {
 				res.Maps = append(res.Maps, f)
 			}
 		}

@@ -36,6 +36,12 @@ type item struct {
 	found *Found // a map whose entries are to be looked at
 }
 
+// mapKey is a header and the type under which it was met.
+type mapKey struct {
+	addr hmap.Addr
+	t    *hmap.Type
+}
+
 // heldWord tells words apart: by address, or a register by its frame.
 type heldWord struct {
 	addr      uint64
@@ -280,7 +286,7 @@ func (w *walk) hold(t *hmap.Type, header hmap.Addr, addr uint64, from *node, kin
 			return
 		}
 		w.maps[header] = append(w.maps[header], f)
-		l := m.Layout
+		l := f.Layout
 		if w.leadsToMap(l.Key) || w.leadsToMap(l.Elem) {
 			if depth+1 > w.opts.Depth {
 				w.res.Cut++
@@ -304,7 +310,11 @@ func (w *walk) hold(t *hmap.Type, header hmap.Addr, addr uint64, from *node, kin
 
 // inspect reads the map at the header.
 func (w *walk) inspect(t *hmap.Type, header hmap.Addr, path string) *Found {
-	m, err := hmap.Inspect(w.src.Memory, t, header, hmap.Options{})
+	var how hmap.Options
+	if w.opts.Hashes {
+		how.Hash = w.src.Types.Hash(w.src.Arch, t.Key())
+	}
+	m, err := hmap.Inspect(w.src.Memory, t, header, how)
 	if m == nil {
 		w.fail(fmt.Errorf("%s: %w", path, err))
 		return nil
@@ -321,11 +331,7 @@ func (w *walk) inspect(t *hmap.Type, header hmap.Addr, path string) *Found {
 // a generic function knows only the shape of a map's type; any other type is better.
 func (w *walk) known(header hmap.Addr, t *hmap.Type) *Found {
 	for _, f := range w.maps[header] {
-		if f.Type == t {
-			return f
-		}
-		l, err := t.Layout()
-		if err != nil || l.Generation != f.Layout.Generation || l.Block != f.Layout.Block {
+		if !f.fits(t) {
 			continue
 		}
 		if isShape(f.Type) && !isShape(t) {
@@ -336,6 +342,15 @@ func (w *walk) known(header hmap.Addr, t *hmap.Type) *Found {
 		return f
 	}
 	return nil
+}
+
+// fits reports whether t describes the memory of f's map as f's own type does.
+func (f *Found) fits(t *hmap.Type) bool {
+	if f.Type == t {
+		return true
+	}
+	l, err := t.Layout()
+	return err == nil && l.Generation == f.Layout.Generation && l.Block == f.Layout.Block
 }
 
 // isShape reports whether t is made of the shapes of type arguments.

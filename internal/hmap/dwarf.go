@@ -46,6 +46,7 @@ type Types struct {
 	consts *Consts
 	alloc  *SizeClasses
 	iface  *ifaceLayout
+	aes    *aesHash
 }
 
 // NewTypes returns the types that info describes. mem is asked for the few
