@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -55,6 +56,7 @@ type dump struct {
 	*config
 	stdout, stderr io.Writer
 	t              *target.Target
+	live           atomic.Pointer[target.Target] // t, for the signals
 	start          time.Time
 	stopped        time.Time // when the target stood still
 }
@@ -86,6 +88,13 @@ func (d *dump) run() (status int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	if d.mode == modeAttach {
+		// It goes on before anything is written: whoever reads may take his time.
+		if err := d.t.Close(); err != nil {
+			return 0, err
+		}
+	}
+	d.remarks(doc)
 	d.finish(stop)
 	if err := d.write(doc); err != nil {
 		return 0, err
@@ -93,8 +102,8 @@ func (d *dump) run() (status int, err error) {
 	return d.status(doc, stop), nil
 }
 
-// signals makes Ctrl-C stop the target and list its maps, and a second one end
-// both.
+// signals makes Ctrl-C stop a program that we run and list its maps, and a second
+// one end both.
 func (d *dump) signals() (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ch := make(chan os.Signal, 2)
@@ -107,10 +116,11 @@ func (d *dump) signals() (context.Context, func()) {
 				return
 			case sig := <-ch:
 				cancel()
-				if n == 0 && sig == os.Interrupt {
+				// An attached process stands still already, and goes on when we end.
+				if n == 0 && sig == os.Interrupt && d.mode == modeRun {
 					continue
 				}
-				if t := d.t; t != nil {
+				if t := d.live.Load(); t != nil {
 					t.Kill()
 				}
 				os.Exit(128 + int(sig.(syscall.Signal)))
@@ -123,16 +133,21 @@ func (d *dump) signals() (context.Context, func()) {
 // open brings the target to its stop. The cleanup function is never nil once
 // something has to be cleaned up.
 func (d *dump) open(ctx context.Context) (stop target.Stop, cleanup func() error, err error) {
+	loading := func() func() { return progress(d.stderr, "reading debug information") }
 	switch d.mode {
 	case modeAttach:
+		defer loading()()
 		d.stopped = time.Now()
 		d.t, err = target.Attach(d.pid)
 	case modeCore:
+		defer loading()()
 		d.t, err = target.OpenCore(d.prog, d.core)
 	default:
 		prog := d.prog
 		if target.NeedsBuild(prog) {
+			done := progress(d.stderr, "building "+prog)
 			prog, cleanup, err = target.Build(ctx, prog, target.BuildOptions{Optimise: d.optimise})
+			done()
 			if err != nil {
 				return stop, cleanup, err
 			}
@@ -142,6 +157,7 @@ func (d *dump) open(ctx context.Context) (stop target.Stop, cleanup func() error
 	if err != nil {
 		return stop, cleanup, err
 	}
+	d.live.Store(d.t)
 	remove := cleanup
 	cleanup = func() error {
 		err := d.t.Close()
@@ -159,9 +175,11 @@ func (d *dump) open(ctx context.Context) (stop target.Stop, cleanup func() error
 	return stop, cleanup, err
 }
 
-// document takes the census.
-func (d *dump) document(stop target.Stop) (*report.Document, error) {
+// census lists the maps, or those that -e names.
+func (d *dump) census() (*census.Result, error) {
+	defer progress(d.stderr, "listing maps")()
 	src := census.Source{Memory: d.t.Memory(), Types: d.t.Types(), Arch: d.t.Arch()}
+	opts := census.Options{Depth: d.depth, Hashes: d.check}
 	exprs := make([]target.Root, len(d.exprs))
 	for i, e := range d.exprs {
 		var err error
@@ -169,35 +187,36 @@ func (d *dump) document(stop target.Stop) (*report.Document, error) {
 			return nil, err
 		}
 	}
-	var err error
-	if src.Roots, err = d.t.Roots(); err != nil {
-		d.notice("some variables cannot be listed: %v", err)
-	}
+	roots, err := d.t.Roots()
+	src.Roots = roots
 	var res *census.Result
-	opts := census.Options{Depth: d.depth, Hashes: d.check}
-	if len(exprs) > 0 {
-		if res, err = census.Named(src, opts, exprs); err != nil {
-			return nil, err
-		}
-	} else {
+	if len(exprs) == 0 {
 		res = census.Take(src, opts)
+	} else {
+		var failed error
+		if res, failed = census.Named(src, opts, exprs); failed != nil {
+			return nil, failed
+		}
+	}
+	if err != nil {
+		res.Errors = append(res.Errors, fmt.Errorf("some variables cannot be listed: %w", err))
+	}
+	return res, nil
+}
+
+// document describes the census.
+func (d *dump) document(stop target.Stop) (*report.Document, error) {
+	res, err := d.census()
+	if err != nil {
+		return nil, err
 	}
 	doc := report.Build(d.describe(stop), res, d.selection)
 	doc.Tool = "hmapdump " + version()
 	if d.slots {
-		doc.AddSlots(src.Memory, src.Types, d.json)
+		doc.AddSlots(d.t.Memory(), d.t.Types(), d.json)
 	}
 	if len(doc.Maps) == 0 {
 		return nil, &noneError{total: len(res.Maps), lost: doc.Lost, nils: res.Nil}
-	}
-	for _, l := range doc.Lost {
-		d.notice("%s in %s (%s:%d): %s", l.Name, l.Func, l.File, l.Line, l.Why)
-	}
-	for _, e := range doc.Errors {
-		d.notice("%s", strings.ReplaceAll(e, "\n", "; "))
-	}
-	if res.Cut > 0 {
-		d.notice("%d references lie deeper than --depth %d and were not followed", res.Cut, d.depth)
 	}
 	now := time.Now()
 	if d.mode == modeAttach {
@@ -205,6 +224,19 @@ func (d *dump) document(stop target.Stop) (*report.Document, error) {
 	}
 	doc.Summary.ElapsedNS = now.Sub(d.start).Nanoseconds()
 	return doc, nil
+}
+
+// remarks says what the document does not show.
+func (d *dump) remarks(doc *report.Document) {
+	for _, l := range doc.Lost {
+		d.notice("%s in %s (%s:%d): %s", l.Name, l.Func, l.File, l.Line, l.Why)
+	}
+	for _, e := range doc.Errors {
+		d.notice("%s", strings.ReplaceAll(e, "\n", "; "))
+	}
+	if n := doc.Summary.Cut; n > 0 {
+		d.notice("%d references lie deeper than --depth %d and were not followed", n, d.depth)
+	}
 }
 
 func (d *dump) describe(stop target.Stop) report.Target {
@@ -271,7 +303,7 @@ func (d *dump) write(doc *report.Document) error {
 
 func (d *dump) status(doc *report.Document, stop target.Stop) int {
 	if d.check && doc.Summary.Broken+doc.Summary.Unread > 0 {
-		d.notice("%d maps break an invariant, %d could not be read whole", doc.Summary.Broken, doc.Summary.Unread)
+		d.notice("maps that break an invariant: %d; that could not be read whole: %d", doc.Summary.Broken, doc.Summary.Unread)
 		return statusFinding
 	}
 	if stop.Reason == target.Fatal && strings.HasPrefix(stop.Message, "concurrent map ") {

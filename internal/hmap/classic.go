@@ -1,6 +1,9 @@
 package hmap
 
-import "errors"
+import (
+	"errors"
+	"math"
+)
 
 var (
 	errNil   = errors.New("a nil pointer")
@@ -17,6 +20,11 @@ const (
 	maxChain = 1 << 16
 )
 
+// maxOverflow is how many overflow buckets n buckets can have. With as many as
+// buckets the runtime starts a growth to the same size, and full ones are one to
+// a bucket at the load that makes it double: eight times that is corrupt.
+func maxOverflow(n int64) int64 { return 8*n + 1024 }
+
 func (in *inspector) classic() {
 	h, m, l := &in.m.Header, in.m, in.l
 	m.Growth, m.Overflow = &Growth{}, &Overflow{}
@@ -29,7 +37,7 @@ func (in *inspector) classic() {
 		return
 	}
 	n := int64(1) << h.B
-	m.GrowIn = max(0, l.maxCount(h.B)-h.Count)
+	m.GrowIn = max(0, l.maxCount(h.B)-max(0, h.Count))
 	if known := l.Consts.Iterator | l.Consts.OldIterator | l.Consts.HashWriting | l.Consts.SameSizeGrow; h.Flags&^known != 0 {
 		in.broken("flags", h.Addr, "flags is %#x, the runtime has only %#x", h.Flags, known)
 	}
@@ -48,7 +56,7 @@ func (in *inspector) classic() {
 	m.Bytes += array.bytes
 
 	var evacuated []uint64 // bitmap of old buckets
-	oldN := int64(0)
+	oldN, old := int64(0), int64(0)
 	if h.OldBuckets != 0 {
 		oldB := h.B
 		m.Growth.State = SameSize
@@ -74,8 +82,9 @@ func (in *inspector) classic() {
 	}
 
 	was := m.Overflow.Buckets
+	old = was
 	preallocEnd := h.Buckets + Addr(array.buckets*int64(l.Block.Size))
-	c := chains{in: in, first: h.Buckets, end: preallocEnd}
+	c := chains{in: in, array: h.Buckets, n: n, end: preallocEnd}
 	in.blocks("bucket array", h.Buckets, n, func(at Addr, first int64, data []byte) {
 		b := &l.Block
 		for k := int64(0); int(k)*b.Size < len(data); k++ {
@@ -91,15 +100,14 @@ func (in *inspector) classic() {
 			if in.opts.Hash != nil {
 				in.bucketHashes(at+Addr(int(k)*b.Size), bucket, uint64(first+k), uint64(n-1))
 			}
-			if next != 0 {
-				c.add(link{next, first + k, rest.seenRest})
-			}
+			c.add(link{next, first + k, rest.seenRest, rest.free, false})
 		}
 		if len(c.links) >= batchOverflow {
-			c.follow(uint64(n - 1))
+			c.follow()
 		}
 	})
-	c.follow(uint64(n - 1))
+	c.follow()
+	m.GrowIn = in.growInBuckets(&c, old)
 	// incrnoverflow counts exactly below 2^16 buckets.
 	if linked := m.Overflow.Buckets - was; h.B < 16 && linked != int64(h.NOverflow) && len(in.errs) == 0 {
 		in.broken("noverflow", h.Addr, "noverflow is %d, %d overflow buckets are linked", h.NOverflow, linked)
@@ -137,6 +145,7 @@ func (l *Layout) bucketArray(b uint8) array {
 type bucketState struct {
 	seenRest bool // emptyRest was seen: all further slots must be emptyRest
 	allRest  bool // every slot is emptyRest
+	free     int  // slots that are not full
 }
 
 // bucket counts one bucket of the new array and checks its tophashes; rest says
@@ -144,11 +153,13 @@ type bucketState struct {
 func (in *inspector) bucket(at Addr, data []byte, rest bool) bucketState {
 	b := &in.l.Block
 	meta := data[b.Meta : b.Meta+b.Slots]
-	st := bucketState{seenRest: rest, allRest: true}
-	if word(meta) == 0 && in.l.Consts.EmptyRest == 0 {
-		st.seenRest = true
-		return st
+	if x := loadMeta(meta, 0); !rest || x == 0 {
+		if full, ok := in.l.meta.classic(x); ok {
+			in.m.Len += int64(full)
+			return bucketState{seenRest: x>>56 == 0, allRest: x == 0, free: b.Slots - full}
+		}
 	}
+	st := bucketState{seenRest: rest, allRest: true, free: b.Slots}
 	var n [slotClasses]int
 	order := true
 	for _, t := range meta {
@@ -168,6 +179,7 @@ func (in *inspector) bucket(at Addr, data []byte, rest bool) bucketState {
 		in.broken("tophash", at, "an evacuated or unknown tophash in a bucket that is in use: % x", meta)
 	}
 	in.m.Len += int64(n[slotFull])
+	st.free -= n[slotFull]
 	return st
 }
 
@@ -177,7 +189,7 @@ func (in *inspector) bucket(at Addr, data []byte, rest bool) bucketState {
 func (in *inspector) oldBuckets(n int64, end Addr) []uint64 {
 	h, m, l := &in.m.Header, in.m, in.l
 	done := []uint64{}
-	c := chains{in: in, first: h.OldBuckets, end: end}
+	c := chains{in: in, array: h.OldBuckets, n: n, end: end}
 	ok := in.blocks("old buckets", h.OldBuckets, n, func(at Addr, first int64, data []byte) {
 		b := &l.Block
 		for k := int64(0); int(k)*b.Size < len(data); k++ {
@@ -186,38 +198,44 @@ func (in *inspector) oldBuckets(n int64, end Addr) []uint64 {
 				done = append(done, 0)
 			}
 			bucket := data[int(k)*b.Size:][:b.Size]
-			meta := bucket[b.Meta : b.Meta+b.Slots]
-			var cl [slotClasses]int
-			l.tally(meta, &cl)
+			next := Addr(word(bucket[b.Overflow : b.Overflow+l.PtrSize]))
 			// evacuated of runtime/map.go looks at the first tophash alone.
-			if l.classes[meta[0]] == slotMoved {
+			if l.classes[bucket[b.Meta]] == slotMoved {
 				m.Growth.Evacuated++
 				done[i/64] |= 1 << (i % 64)
-				if cl[slotMoved] != b.Slots {
-					in.broken("evacuation", at+Addr(int(k)*b.Size), "old bucket %d is evacuated in part: % x", i, meta)
-				}
+				in.moved(at+Addr(int(k)*b.Size), bucket, i)
+				c.add(link{next, i, false, 0, true})
 				continue
 			}
 			if i < int64(h.NEvacuate) {
 				in.broken("nevacuate", at+Addr(int(k)*b.Size), "nevacuate is %d, but old bucket %d has not been evacuated", h.NEvacuate, i)
 			}
 			rest := in.bucket(at+Addr(int(k)*b.Size), bucket, false)
-			if next := Addr(word(bucket[b.Overflow : b.Overflow+l.PtrSize])); next != 0 {
-				c.add(link{next, i, rest.seenRest})
-			}
+			c.add(link{next, i, rest.seenRest, rest.free, false})
 			if in.opts.Hash != nil {
 				in.bucketHashes(at+Addr(int(k)*b.Size), bucket, uint64(i), uint64(n-1))
 			}
 		}
 		if len(c.links) >= batchOverflow {
-			c.follow(uint64(n - 1))
+			c.follow()
 		}
 	})
-	c.follow(uint64(n - 1))
+	c.follow()
 	if !ok {
 		return nil
 	}
 	return done
+}
+
+// moved checks that all of an evacuated bucket has moved.
+func (in *inspector) moved(at Addr, bucket []byte, i int64) {
+	b := &in.l.Block
+	meta := bucket[b.Meta : b.Meta+b.Slots]
+	var n [slotClasses]int
+	in.l.tally(meta, &n)
+	if n[slotMoved] != b.Slots {
+		in.broken("evacuation", at, "old bucket %d is evacuated in part: % x", i, meta)
+	}
 }
 
 // link is a pointer to an overflow bucket.
@@ -225,55 +243,117 @@ type link struct {
 	addr   Addr
 	bucket int64 // of the array, at the head of the chain
 	rest   bool  // emptyRest was seen before
+	free   int   // slots of the chain so far that are not full
+	moved  bool  // the chain has been evacuated: its buckets are memory, no more
 }
 
 // chains follows the overflow chains of an array, many at a time: the buckets
 // of one generation are read in the order of their addresses.
 type chains struct {
-	in         *inspector
-	first, end Addr // the array with its preallocated overflow buckets
-	links      []link
-	buf        []byte
+	in    *inspector
+	array Addr  // of n buckets
+	n     int64 // buckets
+	end   Addr  // of the overflow buckets that were allocated with the array
+	links []link
+	total int64 // overflow buckets met
+	buf   []byte
+	// full counts the chains with 0 to 7 free slots.
+	full [8]int64
 }
 
-func (c *chains) add(l link) { c.links = append(c.links, l) }
+// add takes the link that a bucket ends with; nil is the end of its chain.
+func (c *chains) add(l link) {
+	if l.addr == 0 {
+		if !l.moved && l.free < len(c.full) {
+			c.full[l.free]++
+		}
+		return
+	}
+	if end := c.array + Addr(c.n*int64(c.in.l.Block.Size)); l.addr >= c.array && l.addr < end {
+		c.in.broken("overflow", l.addr, "the chain of bucket %d leads into the bucket array", l.bucket)
+		return
+	}
+	c.links = append(c.links, l)
+}
 
-func (c *chains) follow(mask uint64) {
+func (c *chains) follow() {
 	in, b := c.in, &c.in.l.Block
 	var pieces []piece
 	for depth := int64(1); len(c.links) > 0; depth++ {
-		if depth > maxChain {
-			in.broken("overflow", c.links[0].addr, "the chain of bucket %d has more than %d overflow buckets, or is a cycle", c.links[0].bucket, maxChain)
+		if c.total += int64(len(c.links)); depth > maxChain || c.total > maxOverflow(c.n) {
+			in.broken("overflow", c.links[0].addr, "the chain of bucket %d is a cycle, or there are more overflow buckets (%d behind %d buckets, %d behind one) than any map has",
+				c.links[0].bucket, c.total, c.n, depth)
 			in.fail(&ReadError{"overflow bucket", c.links[0].addr, b.Size, errLimit})
 			break
 		}
-		in.m.Overflow.LongestChain = max(in.m.Overflow.LongestChain, depth)
 		pieces = pieces[:0]
 		for i, l := range c.links {
 			pieces = append(pieces, piece{l.addr, b.Size, i})
 		}
-		var next []link
+		now := c.links
+		c.links = nil
 		c.buf = gather(in.mem, "overflow bucket", pieces, c.buf, func(p piece, data []byte, err error) {
 			if err != nil {
 				in.fail(err)
 				return
 			}
-			l := c.links[p.ref]
-			in.m.Overflow.Buckets++
-			if p.addr < c.first || p.addr >= c.end {
-				in.m.Bytes += int64(in.l.Alloc.RoundUp(uint64(b.Size), in.l.Block.Pointers))
-			}
-			st := in.bucket(p.addr, data, l.rest)
-			if in.opts.Hash != nil {
-				in.bucketHashes(p.addr, data, uint64(l.bucket), mask)
-			}
-			if a := Addr(word(data[b.Overflow : b.Overflow+in.l.PtrSize])); a != 0 {
-				next = append(next, link{a, l.bucket, st.seenRest})
-			}
+			c.bucket(now[p.ref], data, depth)
 		})
-		c.links = next
+		if in.hopeless() {
+			break
+		}
 	}
 	c.links = c.links[:0]
+}
+
+// bucket looks at one overflow bucket, at depth in its chain.
+func (c *chains) bucket(l link, data []byte, depth int64) {
+	in, b := c.in, &c.in.l.Block
+	if l.addr < c.array || l.addr >= c.end {
+		in.m.Bytes += int64(in.l.Alloc.RoundUp(uint64(b.Size), b.Pointers))
+	}
+	next := Addr(word(data[b.Overflow : b.Overflow+in.l.PtrSize]))
+	if l.moved {
+		in.moved(l.addr, data, l.bucket)
+		c.add(link{next, l.bucket, false, 0, true})
+		return
+	}
+	in.m.Overflow.Buckets++
+	in.m.Overflow.LongestChain = max(in.m.Overflow.LongestChain, depth)
+	st := in.bucket(l.addr, data, l.rest)
+	if in.opts.Hash != nil {
+		in.bucketHashes(l.addr, data, uint64(l.bucket), uint64(c.n-1))
+	}
+	c.add(link{next, l.bucket, st.seenRest, l.free + st.free, false})
+}
+
+// growInBuckets is GrowIn of a map whose chains are c; old is the number of
+// overflow buckets behind old buckets that have not been evacuated. mapassign of
+// runtime/map.go grows a map that is not growing already for one of two reasons,
+// and looks at both before it inserts.
+func (in *inspector) growInBuckets(c *chains, old int64) int64 {
+	h, l, g := &in.m.Header, in.l, in.m.Growth
+	byLoad := max(0, l.maxCount(h.B)-max(0, h.Count))
+	// tooManyOverflowBuckets. An insert adds an overflow bucket where a chain is
+	// full: the keys that do it soonest fill first the chains that nearly are,
+	// and eight more each time.
+	left := int64(1)<<min(h.B, 15) - int64(h.NOverflow)
+	byOverflow := int64(0)
+	if g.State == Idle {
+		for free, n := range c.full {
+			k := max(0, min(left, n))
+			byOverflow += k * int64(free+1)
+			left -= k
+		}
+		byOverflow += max(0, left) * int64(l.Block.Slots)
+		return min(byLoad, byOverflow)
+	}
+	// Evacuation moves a chain into chains that together have no more overflow
+	// buckets. An insert evacuates two old buckets at most, and while one is left
+	// the map does not begin to grow again.
+	byOverflow = max(0, left-old)
+	certain := max(0, g.OldBuckets-g.Evacuated-1) / 2
+	return max(certain, min(byLoad, byOverflow))
 }
 
 // extra adds the memory of mapextra and of the slices that keep overflow
@@ -300,9 +380,12 @@ func (in *inspector) extra() {
 			continue
 		}
 		in.m.Bytes += int64(l.Alloc.RoundUp(uint64(len(slice)), true))
-		if n := word(slice[2*l.PtrSize:]); n <= 1<<maxB {
-			in.m.Bytes += int64(l.Alloc.RoundUp(n*uint64(l.PtrSize), true))
+		n := word(slice[2*l.PtrSize:])
+		if limit := uint64(maxOverflow(1 << h.B)); n > 2*limit {
+			in.fail(&ReadError{"mapextra." + name, Addr(f.uint(rec)), int(min(n, math.MaxInt32)), errLimit})
+			continue
 		}
+		in.m.Bytes += int64(l.Alloc.RoundUp(n*uint64(l.PtrSize), true))
 	}
 }
 

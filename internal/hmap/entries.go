@@ -2,21 +2,22 @@ package hmap
 
 import (
 	"errors"
-	"fmt"
+	"slices"
 )
 
 // An Entry is one slot of a map, full or not, as [Slots] meets it.
 type Entry struct {
-	Table int64  // Swiss: index of the table's first directory entry; -1 in a small map
-	Block int64  // number of the group in its table, or of the bucket in its array
-	Chain int    // Classic: 0 in the array, n in the n-th overflow bucket behind it
-	Old   bool   // Classic: in the old array, not evacuated yet
-	Slot  int    // 0 to 7
-	Meta  uint8  // control byte or tophash
-	At    Addr   // of the block
-	Full  bool   // holds a key and an elem
-	Key   []byte // nil unless Full; at most the first MiB; valid during the call
-	Elem  []byte
+	Table int64 // Swiss: index of the table's first directory entry; -1 in a small map
+	Block int64 // number of the group in its table, or of the bucket in its array
+	Chain int   // Classic: 0 in the array, n in the n-th overflow bucket behind it
+	Old   bool  // Classic: in the old array, not evacuated yet
+	Slot  int   // 0 to 7
+	Meta  uint8 // control byte or tophash
+	At    Addr  // of the block
+	Full  bool  // holds a key and an elem
+	// Key and Elem are nil unless Full, and where an indirect one could not be
+	// read; at most the first MiB; valid during the call.
+	Key, Elem []byte
 	// KeyAt and ElemAt are where key and elem lie: in the block, or behind it
 	// when they are indirect.
 	KeyAt, ElemAt Addr
@@ -30,14 +31,15 @@ var ErrStop = errors.New("stop")
 // then the old buckets that have not been evacuated. With full it skips the
 // slots that hold no entry. It reads in chunks and ends with the first error of
 // visit, which it returns unless it is ErrStop; memory that cannot be read is
-// left out and told of at the end.
+// left out and told of at the end. The memory held is that of a chunk and of its
+// overflow buckets and indirect keys and elems.
 func Slots(mem Memory, m *Map, full bool, visit func(e *Entry) error) error {
 	w := &walker{inspector: inspector{mem: mem, l: m.Layout, m: m}, full: full, visit: visit}
-	h := &m.Header
-	if b := &m.Layout.Block; b.IndirectKey {
+	h, b := &m.Header, &m.Layout.Block
+	if b.IndirectKey {
 		w.behind += b.Slots * indirectSize(m.Layout.Key)
 	}
-	if b := &m.Layout.Block; b.IndirectElem {
+	if b.IndirectElem {
 		w.behind += b.Slots * indirectSize(m.Layout.Elem)
 	}
 	var err error
@@ -50,11 +52,7 @@ func Slots(mem Memory, m *Map, full bool, visit func(e *Entry) error) error {
 	default:
 		for i := range m.Tables {
 			t := &m.Tables[i]
-			if t.Groups == 0 {
-				continue
-			}
-			n := int64(t.Capacity) / int64(m.Layout.Block.Slots)
-			if err = w.run("groups", t.Groups, n, Entry{Table: t.Index}); err != nil {
+			if err = w.run("groups", t.Groups, t.groups, Entry{Table: t.Index}); err != nil {
 				break
 			}
 		}
@@ -68,12 +66,44 @@ func Slots(mem Memory, m *Map, full bool, visit func(e *Entry) error) error {
 // walker is one run of Slots.
 type walker struct {
 	inspector
-	full      bool
-	visit     func(e *Entry) error
-	keys      []byte // indirect keys of a chunk
-	elems     []byte
-	chain     []byte
+	full  bool
+	visit func(e *Entry) error
+
+	pieces    []piece
 	gatherBuf []byte
+	// block and chained hold the indirect keys and elems of the blocks of a
+	// chunk, and of one overflow bucket.
+	block, chained sides
+	chain          chainBuf
+}
+
+// sides are the indirect keys and elems of some blocks.
+type sides struct{ keys, elems side }
+
+// side holds indirect values, slot after slot; those with have could be read.
+type side struct {
+	data []byte
+	have []bool
+}
+
+// at is the value of a slot, nil if it could not be read.
+func (s *side) at(slot, size int) []byte {
+	if !s.have[slot] {
+		return nil
+	}
+	return s.data[slot*size:][:size]
+}
+
+// chainBuf holds the overflow buckets behind the buckets of a chunk.
+type chainBuf struct {
+	first []int32 // by bucket: its first node, -1 for none
+	nodes []chainNode
+	data  []byte // of the nodes, one after the other
+}
+
+type chainNode struct {
+	addr Addr
+	next int32 // the node behind it, -1 for none
 }
 
 func (w *walker) classicSlots() error {
@@ -107,61 +137,96 @@ func (w *walker) run(what string, addr Addr, n int64, e Entry) error {
 func (w *walker) visitBlocks(at Addr, first int64, data []byte, e Entry) error {
 	l, b := w.l, &w.l.Block
 	n := len(data) / b.Size
-	w.deref(data, n)
+	w.deref(data, n, &w.block)
+	if l.Generation == Classic {
+		w.readChains(data, n, e.Old)
+	}
 	for k := range n {
 		block := data[k*b.Size:][:b.Size]
 		if e.Old && l.classes[block[b.Meta]] == slotMoved {
 			continue // evacuated: its entries stand in the new array
 		}
 		e.Block, e.At = first+int64(k), at+Addr(k*b.Size)
-		if err := w.visitBlock(block, k, e); err != nil {
+		if err := w.visitBlock(block, &w.block, k, e); err != nil {
 			return err
 		}
-		if l.Generation != Classic || e.Chain > 0 {
-			continue
+		if l.Generation == Classic {
+			if err := w.visitChain(w.chain.first[k], e); err != nil {
+				return err
+			}
 		}
-		next := Addr(word(block[b.Overflow : b.Overflow+l.PtrSize]))
-		if next == 0 {
-			continue
-		}
-		if err := w.visitChain(next, e); err != nil {
-			return err
-		}
-		w.deref(data, n) // the chain used the buffers of indirect keys and elems
 	}
 	return nil
 }
 
-func (w *walker) visitChain(next Addr, e Entry) error {
-	l, b := w.l, &w.l.Block
-	if w.chain == nil {
-		w.chain = make([]byte, b.Size)
+// readChains reads the overflow buckets behind the n buckets in data, all first
+// ones together, then all second ones.
+func (w *walker) readChains(data []byte, n int, old bool) {
+	l, b, c := w.l, &w.l.Block, &w.chain
+	c.first, c.nodes, c.data = slices.Grow(c.first[:0], n)[:n], c.nodes[:0], c.data[:0]
+	link := func(bucket []byte) Addr { return Addr(word(bucket[b.Overflow : b.Overflow+l.PtrSize])) }
+	// A piece's ref is the bucket of the chunk, or -1 less the node, that it
+	// hangs behind.
+	w.pieces = w.pieces[:0]
+	for k := range n {
+		c.first[k] = -1
+		bucket := data[k*b.Size:][:b.Size]
+		if next := link(bucket); next != 0 && !(old && l.classes[bucket[b.Meta]] == slotMoved) {
+			w.pieces = append(w.pieces, piece{next, b.Size, k})
+		}
 	}
-	for e.Chain = 1; next != 0; e.Chain++ {
-		if e.Chain > maxChain {
-			w.fail(&ReadError{"overflow bucket", next, b.Size, errLimit})
-			return nil
+	for depth := 1; len(w.pieces) > 0; depth++ {
+		if depth > maxChain || int64(len(c.nodes)+len(w.pieces)) > maxOverflow(int64(n)) {
+			w.fail(&ReadError{"overflow bucket", w.pieces[0].addr, b.Size, errLimit})
+			return
 		}
-		if err := read(w.mem, "overflow bucket", w.chain, next); err != nil {
-			w.fail(err)
-			return nil
-		}
-		e.At = next
-		w.deref(w.chain, 1)
-		if err := w.visitBlock(w.chain, 0, e); err != nil {
+		var next []piece
+		w.gatherBuf = gather(w.mem, "overflow bucket", w.pieces, w.gatherBuf, func(p piece, got []byte, err error) {
+			if err != nil {
+				w.fail(err)
+				return
+			}
+			i := len(c.nodes)
+			c.nodes = append(c.nodes, chainNode{p.addr, -1})
+			c.data = append(c.data, got...)
+			if p.ref >= 0 {
+				c.first[p.ref] = int32(i)
+			} else {
+				c.nodes[-1-p.ref].next = int32(i)
+			}
+			if a := link(got); a != 0 {
+				next = append(next, piece{a, b.Size, -1 - i})
+			}
+		})
+		w.pieces = next
+	}
+}
+
+// visitChain visits the overflow buckets from node i on; e is of the bucket
+// before them.
+func (w *walker) visitChain(i int32, e Entry) error {
+	b := &w.l.Block
+	for e.Chain = 1; i >= 0; e.Chain++ {
+		node := w.chain.nodes[i]
+		bucket := w.chain.data[int(i)*b.Size:][:b.Size]
+		e.At = node.addr
+		w.deref(bucket, 1, &w.chained)
+		if err := w.visitBlock(bucket, &w.chained, 0, e); err != nil {
 			return err
 		}
-		next = Addr(word(w.chain[b.Overflow : b.Overflow+l.PtrSize]))
+		i = node.next
 	}
 	return nil
 }
 
-func (w *walker) visitBlock(block []byte, k int, e Entry) error {
+// visitBlock visits the slots of a block, which is number k of those whose
+// indirect keys and elems are behind.
+func (w *walker) visitBlock(block []byte, behind *sides, k int, e Entry) error {
 	l, b := w.l, &w.l.Block
 	for i := range b.Slots {
 		e.Slot, e.Meta = i, block[b.Meta+i]
 		e.Full = l.classes[e.Meta] == slotFull
-		e.Key, e.Elem = nil, nil
+		e.Key, e.Elem, e.KeyAt, e.ElemAt = nil, nil, 0, 0
 		if !e.Full && w.full {
 			continue
 		}
@@ -170,14 +235,12 @@ func (w *walker) visitBlock(block []byte, k int, e Entry) error {
 			e.Key, e.KeyAt = block[koff:koff+b.KeySize], e.At+Addr(koff)
 			e.Elem, e.ElemAt = block[eoff:eoff+b.ElemSize], e.At+Addr(eoff)
 			if b.IndirectKey {
-				size := indirectSize(l.Key)
 				e.KeyAt = Addr(word(e.Key))
-				e.Key = w.keys[(k*b.Slots+i)*size:][:size]
+				e.Key = behind.keys.at(k*b.Slots+i, indirectSize(l.Key))
 			}
 			if b.IndirectElem {
-				size := indirectSize(l.Elem)
 				e.ElemAt = Addr(word(e.Elem))
-				e.Elem = w.elems[(k*b.Slots+i)*size:][:size]
+				e.Elem = behind.elems.at(k*b.Slots+i, indirectSize(l.Elem))
 			}
 		}
 		if err := w.visit(&e); err != nil {
@@ -193,25 +256,23 @@ const maxIndirect = 1 << 20
 func indirectSize(t *Type) int { return int(min(t.Size, maxIndirect)) }
 
 // deref reads the indirect keys and elems of n blocks, neighbours together.
-func (w *walker) deref(data []byte, n int) {
+func (w *walker) deref(data []byte, n int, into *sides) {
 	l, b := w.l, &w.l.Block
 	if b.IndirectKey {
-		w.keys = w.derefSide("indirect key", data, n, b.Keys, b.KeyStride, indirectSize(l.Key), w.keys)
+		w.derefSide("indirect key", data, n, b.Keys, b.KeyStride, indirectSize(l.Key), &into.keys)
 	}
 	if b.IndirectElem {
-		w.elems = w.derefSide("indirect elem", data, n, b.Elems, b.ElemStride, indirectSize(l.Elem), w.elems)
+		w.derefSide("indirect elem", data, n, b.Elems, b.ElemStride, indirectSize(l.Elem), &into.elems)
 	}
 }
 
-func (w *walker) derefSide(what string, data []byte, n, off, stride, size int, into []byte) []byte {
+func (w *walker) derefSide(what string, data []byte, n, off, stride, size int, into *side) {
 	l, b := w.l, &w.l.Block
-	need := n * b.Slots * size
-	if cap(into) < need {
-		into = make([]byte, need)
-	}
-	into = into[:need]
-	clear(into)
-	var pieces []piece
+	slots := n * b.Slots
+	into.data = slices.Grow(into.data[:0], slots*size)[:slots*size]
+	into.have = slices.Grow(into.have[:0], slots)[:slots]
+	clear(into.have)
+	pieces := w.pieces[:0]
 	for k := range n {
 		for i := range b.Slots {
 			block := data[k*b.Size:]
@@ -220,7 +281,7 @@ func (w *walker) derefSide(what string, data []byte, n, off, stride, size int, i
 			}
 			p := Addr(word(block[off+i*stride:][:l.PtrSize]))
 			if p == 0 {
-				w.fail(fmt.Errorf("read %s: slot %d holds a nil pointer", what, i))
+				w.fail(&ReadError{what, 0, size, errNil})
 				continue
 			}
 			pieces = append(pieces, piece{p, size, k*b.Slots + i})
@@ -231,7 +292,8 @@ func (w *walker) derefSide(what string, data []byte, n, off, stride, size int, i
 			w.fail(err)
 			return
 		}
-		copy(into[p.ref*size:], got)
+		copy(into.data[p.ref*size:], got)
+		into.have[p.ref] = true
 	})
-	return into
+	w.pieces = pieces[:0]
 }

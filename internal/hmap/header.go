@@ -2,20 +2,13 @@ package hmap
 
 // Header is a map header: the fields of the generation that it belongs to under
 // the runtime's names, those of the other one zero.
+//
+// Each generation's fields stand together and in the runtime's order, so that
+// on 64-bit systems [Of] copies them as one block of memory; TestHeaderLayout
+// holds the order.
 type Header struct {
 	Addr       Addr
 	Generation Generation
-
-	// Classic: runtime.hmap.
-	Count      int64  // entries
-	Flags      uint8  // see FlagNames
-	B          uint8  // log2 of the number of buckets
-	NOverflow  uint16 // overflow buckets; an estimate when B is 16 or more
-	Hash0      uint32 // hash seed
-	Buckets    Addr   // array of 2^B buckets, 0 before the first insert
-	OldBuckets Addr   // the previous array while it is being evacuated, else 0
-	NEvacuate  uint64 // every old bucket below this one has been evacuated
-	Extra      Addr   // runtime.mapextra, 0 if there is none
 
 	// Swiss: internal/runtime/maps.Map.
 	Used              uint64 // entries
@@ -29,6 +22,17 @@ type Header struct {
 
 	// Both, since Go 1.24.
 	ClearSeq uint64 // how many times the map was cleared
+
+	// Classic: runtime.hmap.
+	Count      int64  // entries
+	Flags      uint8  // see FlagNames
+	B          uint8  // log2 of the number of buckets
+	NOverflow  uint16 // overflow buckets; an estimate when B is 16 or more
+	Hash0      uint32 // hash seed
+	Buckets    Addr   // array of 2^B buckets, 0 before the first insert
+	OldBuckets Addr   // the previous array while it is being evacuated, else 0
+	NEvacuate  uint64 // every old bucket below this one has been evacuated
+	Extra      Addr   // runtime.mapextra, 0 if there is none
 }
 
 // Len is the number of entries that the header states.

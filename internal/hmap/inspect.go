@@ -33,7 +33,8 @@ type Map struct {
 	// with the same entries would take; at least 0. See [Layout.FreshBytes].
 	Wasted int64
 	// GrowIn is how many inserts of new keys are certain not to make the map,
-	// or any of its tables, grow: the one behind them may.
+	// or any of its tables, grow, be it to the same size: whatever the keys are,
+	// and without deletes in between. The one behind them may.
 	GrowIn int64
 
 	Growth   *Growth   // Classic
@@ -99,6 +100,8 @@ type Table struct {
 	GrowthLeft uint16 // empty slots that may be filled before it grows
 	Tombstones int64
 	Groups     Addr
+
+	groups int64 // that were read
 }
 
 // Broken is an invariant that does not hold.
@@ -110,8 +113,13 @@ type Broken struct {
 
 func (b Broken) String() string { return fmt.Sprintf("%s: %s (at %s)", b.Rule, b.Detail, b.Addr) }
 
-// maxBroken bounds Map.Broken: corrupt memory breaks everything.
-const maxBroken = 64
+const (
+	// maxBroken bounds Map.Broken for each rule: corrupt memory breaks everything,
+	// and one rule must not hide the other.
+	maxBroken = 16
+	// maxErrors bounds the errors.
+	maxErrors = 64
+)
 
 // Options say what Inspect does beyond counting.
 type Options struct {
@@ -177,16 +185,27 @@ type inspector struct {
 	errs []error
 	// behind is how many bytes behind each block are held with it.
 	behind int
+	// brokenBy counts Broken by rule.
+	brokenBy map[string]int
+	// tablesSeen are the tables that a directory entry pointed at before.
+	tablesSeen map[Addr]bool
 }
 
 func (in *inspector) fail(err error) {
-	if len(in.errs) < maxBroken {
+	if len(in.errs) < maxErrors {
 		in.errs = append(in.errs, err)
 	}
 }
 
+// hopeless says that so much could not be read that the rest is not tried: a
+// torn directory can hold millions of pointers into nowhere.
+func (in *inspector) hopeless() bool { return len(in.errs) >= maxErrors }
+
 func (in *inspector) broken(rule string, at Addr, format string, args ...any) {
-	if len(in.m.Broken) < maxBroken {
+	if in.brokenBy == nil {
+		in.brokenBy = map[string]int{}
+	}
+	if in.brokenBy[rule]++; in.brokenBy[rule] <= maxBroken {
 		in.m.Broken = append(in.m.Broken, Broken{rule, at, fmt.Sprintf(format, args...)})
 	}
 }

@@ -89,6 +89,9 @@ func (r *Record) field(name string) RecordField {
 	return RecordField{Name: name}
 }
 
+// maxRecordFields bounds a record: no header has had more than 10 fields.
+const maxRecordFields = 64
+
 // recordOf flattens a struct type; nested structs become "groups.data".
 func recordOf(t *Type) Record {
 	r := Record{Name: t.Name, Size: int(t.Size)}
@@ -103,7 +106,7 @@ func (r *Record) add(prefix string, base int64, t *Type, depth int) {
 			r.add(name+".", off, f.Type, depth+1)
 			continue
 		}
-		if f.Type.Size < 1 || f.Type.Size > 8 || off < 0 || off+f.Type.Size > t.Size+base {
+		if f.Type.Size < 1 || f.Type.Size > 8 || off < 0 || off > int64(r.Size)-f.Type.Size || len(r.Fields) >= maxRecordFields {
 			continue
 		}
 		r.Fields = append(r.Fields, RecordField{
@@ -159,6 +162,7 @@ type Layout struct {
 	hdr     headerFields
 	tab     tableFields
 	classes [256]slotClass
+	meta    metaWord
 }
 
 // headerFields are the fields of Header, looked up once.
@@ -175,9 +179,14 @@ type tableFields struct {
 	used, capacity, growthLeft, localDepth, index, data, lengthMask RecordField
 }
 
-// maxHeaderBytes bounds the header and the table record: 56 bytes is the most
-// that any of them has had.
-const maxHeaderBytes = 64
+const (
+	// maxHeaderBytes bounds the header, the table record and mapextra: 56 bytes
+	// is the most that any of them has had.
+	maxHeaderBytes = 64
+	// maxBlockBytes bounds a block: 8 slots of a key and an elem of up to 128
+	// bytes each, and 16 bytes more. A Classic map type has 16 bits for it.
+	maxBlockBytes = 1 << 16
+)
 
 // finish completes a layout whose exported fields are set, and refuses one that
 // would make decoding leave a record or a block.
@@ -225,23 +234,32 @@ func (l *Layout) finish(typeName string) error {
 		}
 	}
 	h.clearSeq = l.Header.field("clearSeq")
-	for _, r := range []*Record{&l.Header, &l.Table} {
+	for _, r := range []*Record{&l.Header, &l.Table, &l.Extra} {
 		if r.Size < 0 || r.Size > maxHeaderBytes {
 			return lacks(fmt.Sprintf("a %s of at most %d bytes (it has %d)", r.Name, maxHeaderBytes, r.Size))
 		}
 	}
 	b := &l.Block
+	if l.PtrSize != 4 && l.PtrSize != 8 {
+		return lacks(fmt.Sprintf("pointers of 4 or 8 bytes (they have %d)", l.PtrSize))
+	}
+	if l.Key == nil || l.Elem == nil || l.Consts == nil || l.Alloc == nil {
+		return lacks("the key and elem type, the constants and the size classes")
+	}
 	if b.Slots != 8 {
 		return lacks(fmt.Sprintf("eight slots in a %s (it has %d)", l.blockWord(), b.Slots))
 	}
 	inside := func(off, stride, size int) bool {
-		return off >= 0 && size >= 0 && stride >= size && off+(b.Slots-1)*stride+size <= b.Size
+		return off >= 0 && size >= 0 && stride >= size && stride <= b.Size && off <= b.Size &&
+			off+(b.Slots-1)*stride+size <= b.Size
 	}
-	if b.Size <= 0 || !inside(b.Meta, 1, 1) || !inside(b.Keys, b.KeyStride, b.KeySize) ||
-		!inside(b.Elems, b.ElemStride, b.ElemSize) || b.Overflow < 0 || b.Overflow+l.PtrSize > b.Size {
+	if b.Size <= 0 || b.Size > maxBlockBytes || !inside(b.Meta, 1, 1) || !inside(b.Keys, b.KeyStride, b.KeySize) ||
+		!inside(b.Elems, b.ElemStride, b.ElemSize) || b.Overflow < 0 || b.Overflow > b.Size-l.PtrSize ||
+		b.IndirectKey && b.KeySize != l.PtrSize || b.IndirectElem && b.ElemSize != l.PtrSize {
 		return lacks("a consistent " + l.blockWord())
 	}
 	l.classify()
+	l.meta = newMetaWord(l)
 	return nil
 }
 

@@ -1,6 +1,9 @@
 package hmap
 
-import "reflect"
+import (
+	"reflect"
+	"slices"
+)
 
 // mapLayout builds the layout of the map type t. header is the type of a map
 // variable's word as the linker describes it (cmd/link/internal/ld/dwarf.go,
@@ -41,9 +44,10 @@ func (ts *Types) mapLayout(t, header *Type) (*Layout, error) {
 	return l, l.finish(t.Name)
 }
 
-func fieldNamed(t *Type, name string) (Field, bool) {
+// fieldNamed looks a field up under any of some names.
+func fieldNamed(t *Type, names ...string) (Field, bool) {
 	for _, f := range t.Fields() {
-		if f.Name == name {
+		if slices.Contains(names, f.Name) {
 			return f, true
 		}
 	}
@@ -95,19 +99,21 @@ func (ts *Types) groupLayout(l *Layout, dirPtr *Type, lacks func(string) error) 
 	return l.setGroup(data.Type.Elem(), lacks)
 }
 
-// setGroup takes the block from the group type, of either variant.
+// setGroup takes the block from the group type, of either variant. The fields
+// are named as in cmd/compile/internal/reflectdata; those of a type that
+// reflect.MapOf made begin with a capital.
 func (l *Layout) setGroup(g *Type, lacks func(string) error) error {
-	ctrl, ok := fieldNamed(g, "ctrl")
+	ctrl, ok := fieldNamed(g, "ctrl", "Ctrl")
 	if !ok {
 		// abi.SwissMapGroup names its fields ctrl and slots since 1.24.
 		return lacks("ctrl in the group type")
 	}
 	l.Block = Block{Size: int(g.Size), Slots: int(ctrl.Type.Size), Meta: int(ctrl.Off)}
 	b := &l.Block
-	if slots, ok := fieldNamed(g, "slots"); ok && slots.Type.Elem() != nil {
+	if slots, ok := fieldNamed(g, "slots", "Slots"); ok && slots.Type.Elem() != nil {
 		slot := slots.Type.Elem()
-		key, ok1 := fieldNamed(slot, "key")
-		elem, ok2 := fieldNamed(slot, "elem")
+		key, ok1 := fieldNamed(slot, "key", "Key")
+		elem, ok2 := fieldNamed(slot, "elem", "Elem")
 		if !ok1 || !ok2 || slots.Type.Len != int64(b.Slots) {
 			return lacks("key and elem in the slot type")
 		}
@@ -116,8 +122,8 @@ func (l *Layout) setGroup(g *Type, lacks func(string) error) error {
 		b.Elems, b.ElemStride, b.ElemSize = int(slots.Off+elem.Off), int(slot.Size), int(elem.Type.Size)
 		return nil
 	}
-	keys, ok1 := fieldNamed(g, "keys")
-	elems, ok2 := fieldNamed(g, "elems")
+	keys, ok1 := fieldNamed(g, "keys", "Keys")
+	elems, ok2 := fieldNamed(g, "elems", "Elems")
 	if !ok1 || !ok2 || keys.Type.Elem() == nil || elems.Type.Elem() == nil || keys.Type.Len != int64(b.Slots) {
 		return lacks("slots, or keys and elems, in the group type")
 	}

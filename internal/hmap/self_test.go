@@ -15,13 +15,3 @@ func TestOf(t *testing.T) {
 		t.Errorf("Of allocates %v times", n)
 	}
 }
-
-func BenchmarkOf(b *testing.B) {
-	m := map[int]string{1: "a", 2: "b"}
-	for b.Loop() {
-		h, _ := Of(m)
-		if h.Len() != 2 {
-			b.Fatal()
-		}
-	}
-}

@@ -1,6 +1,9 @@
 package hmap
 
-import "math/bits"
+import (
+	"bytes"
+	"math/bits"
+)
 
 // Limits that no real map reaches; what exceeds them is corrupt.
 const (
@@ -37,8 +40,9 @@ func (in *inspector) swiss() {
 
 	// Tables that several entries share stand in a row.
 	var batch []Table
+	in.tablesSeen = map[Addr]bool{}
 	dir := make([]byte, min(h.DirLen*ptr, chunkBytes))
-	for i := int64(0); i < h.DirLen; {
+	for i := int64(0); i < h.DirLen && !in.hopeless(); {
 		n := min(h.DirLen-i, int64(len(dir))/ptr)
 		part := dir[:n*ptr]
 		if err := read(in.mem, "directory", part, h.DirPtr+Addr(i*ptr)); err != nil {
@@ -51,10 +55,15 @@ func (in *inspector) swiss() {
 				batch[last].Entries++
 				continue
 			}
+			if in.tablesSeen[addr] && addr != 0 {
+				in.broken("directory", h.DirPtr+Addr((i+k)*ptr), "entry %d points at the table %s of earlier entries, with others between", i+k, addr)
+				continue
+			}
 			if len(batch) >= batchTables {
 				in.tables(batch)
 				batch = batch[:0]
 			}
+			in.tablesSeen[addr] = true
 			batch = append(batch, Table{Addr: addr, Index: i + k, Entries: 1})
 		}
 		i += n
@@ -98,7 +107,7 @@ func (in *inspector) smallMap() {
 		if n[slotDeleted] > 0 {
 			in.broken("tombstones", at, "a small map has %d", n[slotDeleted])
 		}
-		in.hashes(at, data, func(uint64) (string, bool) { return "", true })
+		in.hashes(at, data, func(Addr, uint64) {})
 	})
 	m.GrowIn = m.Slots - m.Len
 }
@@ -128,12 +137,6 @@ func (in *inspector) tables(ts []Table) {
 		}
 		pieces = append(pieces, piece{ts[i].Addr, l.Table.Size, i})
 	}
-	type groups struct {
-		addr Addr
-		n    int64
-	}
-	arrays := make([]groups, len(ts))
-	read := make([]bool, len(ts))
 	in.buf = gather(in.mem, "table", pieces, in.buf, func(p piece, rec []byte, err error) {
 		if err != nil {
 			in.fail(err)
@@ -151,18 +154,17 @@ func (in *inspector) tables(ts []Table) {
 			in.broken("capacity", t.Addr, "capacity is %d, groups.lengthMask is %#x, want a power of two of groups of %d slots, at most %d slots",
 				t.Capacity, mask, l.Block.Slots, l.Consts.MaxTableCapacity)
 		}
-		n := int64(mask) + 1
 		if mask >= l.Consts.MaxTableCapacity || t.Groups == 0 {
 			in.fail(&ReadError{"groups", t.Groups, 0, errLimit})
 			return
 		}
-		arrays[p.ref], read[p.ref] = groups{t.Groups, n}, true
+		t.groups = int64(mask) + 1
 	})
 
 	pieces = pieces[:0]
 	for i := range ts {
-		if read[i] {
-			pieces = append(pieces, piece{arrays[i].addr, int(arrays[i].n) * l.Block.Size, i})
+		if n := ts[i].groups; n > 0 {
+			pieces = append(pieces, piece{ts[i].Groups, int(n) * l.Block.Size, i})
 		}
 	}
 	in.buf = gather(in.mem, "groups", pieces, in.buf, func(p piece, data []byte, err error) {
@@ -173,12 +175,12 @@ func (in *inspector) tables(ts []Table) {
 		in.groups(&ts[p.ref], p.addr, data)
 	})
 	for i := range ts {
-		if read[i] {
+		if n := ts[i].groups; n > 0 {
 			in.m.Tables = append(in.m.Tables, ts[i])
 			in.m.Bytes += int64(l.Alloc.RoundUp(uint64(l.Table.Size), true)) +
-				int64(l.Alloc.RoundUp(uint64(arrays[i].n)*uint64(l.Block.Size), l.Block.Pointers))
-			in.m.Groups += arrays[i].n
-			in.m.Slots += arrays[i].n * int64(l.Block.Slots)
+				int64(l.Alloc.RoundUp(uint64(n)*uint64(l.Block.Size), l.Block.Pointers))
+			in.m.Groups += n
+			in.m.Slots += n * int64(l.Block.Slots)
 		}
 	}
 }
@@ -205,27 +207,23 @@ func (in *inspector) tablePlace(t *Table, index int64) {
 // table.checkInvariants of internal/runtime/maps/table_debug.go checks.
 func (in *inspector) groups(t *Table, at Addr, data []byte) {
 	b := &in.l.Block
-	var n [slotClasses]int
-	empty := 0
+	full, empty, deleted := 0, 0, 0
 	for off := 0; off < len(data); off += b.Size {
-		var g [slotClasses]int
-		in.l.tally(data[off+b.Meta:off+b.Meta+b.Slots], &g)
-		if g[slotInvalid] > 0 {
-			in.group(at+Addr(off), data[off:off+b.Size])
+		f, e, d := in.l.meta.swiss(loadMeta(data, off+b.Meta))
+		if f+e+d != b.Slots || !in.l.meta.usable {
+			n := in.group(at+Addr(off), data[off:off+b.Size])
+			f, e, d = n[slotFull], n[slotEmpty], n[slotDeleted]
 		}
-		for c := range n {
-			n[c] += g[c]
-		}
+		full, empty, deleted = full+f, empty+e, deleted+d
 		if in.opts.Hash != nil {
-			in.tableHashes(t, at+Addr(off), data[off:off+b.Size])
+			in.tableHashes(t, at, data, off)
 		}
 	}
-	empty = n[slotEmpty]
-	t.Tombstones = int64(n[slotDeleted])
-	in.m.Len += int64(n[slotFull])
+	t.Tombstones = int64(deleted)
+	in.m.Len += int64(full)
 	in.m.Tombstones += t.Tombstones
-	if n[slotFull] != int(t.Used) {
-		in.broken("used", t.Addr, "used is %d, the groups hold %d", t.Used, n[slotFull])
+	if full != int(t.Used) {
+		in.broken("used", t.Addr, "used is %d, the groups hold %d", t.Used, full)
 	}
 	if left := in.l.maxGrowthLeft(uint64(t.Capacity)) - int64(t.Used) - t.Tombstones; left != int64(t.GrowthLeft) {
 		in.broken("growth-left", t.Addr, "growthLeft is %d, want %d: capacity %d, used %d, tombstones %d",
@@ -250,21 +248,45 @@ func (l *Layout) maxGrowthLeft(capacity uint64) int64 {
 func h2(hash uint64) uint8  { return uint8(hash & 0x7f) }
 func h1(hash uint64) uint64 { return hash >> 7 }
 
-// tableHashes checks keys against the directory entry that their hash selects.
-func (in *inspector) tableHashes(t *Table, at Addr, data []byte) {
-	h := &in.m.Header
-	in.hashes(at, data, func(hash uint64) (string, bool) {
+// tableHashes checks the keys of the group at data[off] of a table, whose groups
+// are data: their hash must select the table, and looking them up must find them.
+func (in *inspector) tableHashes(t *Table, at Addr, data []byte, off int) {
+	h, b := &in.m.Header, &in.l.Block
+	in.hashes(at+Addr(off), data[off:off+b.Size], func(slot Addr, hash uint64) {
 		i := int64(0)
 		if h.GlobalDepth > 0 && int(h.GlobalShift) < 64 {
 			i = int64(hash >> h.GlobalShift)
 		}
-		return "directory entry", i >= t.Index && i < t.Index+t.Entries
+		if i < t.Index || i >= t.Index+t.Entries {
+			in.broken("place", slot, "the key's hash %#x selects directory entry %d, which is not its table's", hash, i)
+		} else if from := h1(hash) & uint64(len(data)/b.Size-1); !in.reaches(data, from, off/b.Size) {
+			in.broken("probe", slot, "the key is in group %d, but a lookup begins at group %d and ends before", off/b.Size, from)
+		}
 	})
 }
 
+// reaches reports whether a probe sequence from one group of a table gets to
+// another: probeSeq of internal/runtime/maps/table.go. A group with an empty
+// slot ends it.
+func (in *inspector) reaches(data []byte, from uint64, to int) bool {
+	b := &in.l.Block
+	groups := uint64(len(data) / b.Size)
+	for i := uint64(1); i <= groups; i++ {
+		if int(from) == to {
+			return true
+		}
+		meta := data[int(from)*b.Size+b.Meta:][:b.Slots]
+		if bytes.IndexByte(meta, in.l.Consts.CtrlEmpty) >= 0 {
+			return false
+		}
+		from = (from + i) & (groups - 1)
+	}
+	return false
+}
+
 // hashes checks the control byte of every key of a group where the hash can be
-// had, and its place.
-func (in *inspector) hashes(at Addr, data []byte, place func(hash uint64) (string, bool)) {
+// had, and calls place with those that it fits.
+func (in *inspector) hashes(at Addr, data []byte, place func(slot Addr, hash uint64)) {
 	if in.opts.Hash == nil {
 		return
 	}
@@ -281,8 +303,8 @@ func (in *inspector) hashes(at Addr, data []byte, place func(hash uint64) (strin
 		slot := at + Addr(b.Keys+i*b.KeyStride)
 		if h2(hash) != ctrl {
 			in.broken("hash", slot, "the control byte is %#02x, the key's H2 is %#02x", ctrl, h2(hash))
-		} else if what, ok := place(hash); !ok {
-			in.broken("place", slot, "the key's hash %#x selects another %s", hash, what)
+		} else {
+			place(slot, hash)
 		}
 	}
 }

@@ -55,6 +55,10 @@ func (p *printer) value(t *Type, data []byte, depth int) {
 		p.WriteString("...")
 		return
 	}
+	if !sizeFits(t.Kind, t.Size) {
+		fmt.Fprintf(p, "<%s of %d bytes>", t.Name, t.Size)
+		return
+	}
 	switch t.Kind {
 	case reflect.Bool:
 		p.WriteString(strconv.FormatBool(word(data) != 0))
@@ -73,7 +77,7 @@ func (p *printer) value(t *Type, data []byte, depth int) {
 	case reflect.String:
 		p.string(data)
 	case reflect.Array:
-		p.WriteString(t.Name)
+		p.WriteString(ShortName(t.Name))
 		p.elems(t.Elem(), data, t.Len, depth)
 	case reflect.Slice:
 		p.slice(t, data, depth)
@@ -92,6 +96,31 @@ func (p *printer) value(t *Type, data []byte, depth int) {
 	}
 }
 
+// sizeFits reports whether a value of kind k can have size bytes: debug
+// information may say anything.
+func sizeFits(k reflect.Kind, size int64) bool {
+	switch k {
+	case reflect.Bool, reflect.Int8, reflect.Uint8:
+		return size == 1
+	case reflect.Int16, reflect.Uint16:
+		return size == 2
+	case reflect.Int32, reflect.Uint32, reflect.Float32:
+		return size == 4
+	case reflect.Int64, reflect.Uint64, reflect.Float64, reflect.Complex64:
+		return size == 8
+	case reflect.Complex128:
+		return size == 16
+	case reflect.Int, reflect.Uint, reflect.Uintptr, reflect.Pointer, reflect.Map, reflect.Chan,
+		reflect.Func, reflect.UnsafePointer:
+		return size == 4 || size == 8
+	case reflect.String, reflect.Interface:
+		return size == 8 || size == 16
+	case reflect.Slice:
+		return size == 12 || size == 24
+	}
+	return true
+}
+
 // float prints what Go's %v prints, and keeps the sign of zero.
 func float(x float64, size int) string { return strconv.FormatFloat(x, 'g', -1, size) }
 
@@ -108,6 +137,7 @@ func (p *printer) addr(name string, a Addr) {
 		p.WriteString("nil")
 		return
 	}
+	name = ShortName(name)
 	if strings.ContainsAny(name, "* ") {
 		name = "(" + name + ")"
 	}
@@ -140,6 +170,10 @@ func (p *printer) string(data []byte) {
 func (p *printer) elems(t *Type, data []byte, n int64, depth int) {
 	p.WriteByte('{')
 	for i := int64(0); i < n; i++ {
+		if t == nil {
+			p.WriteString("?")
+			break
+		}
 		if i > 0 {
 			p.WriteString(", ")
 		}
@@ -147,7 +181,11 @@ func (p *printer) elems(t *Type, data []byte, n int64, depth int) {
 			fmt.Fprintf(p, "...+%d", n-i)
 			break
 		}
-		p.value(t, data[min(i*t.Size, int64(len(data))):], depth+1)
+		at := int64(len(data))
+		if i == 0 || t.Size <= at/i {
+			at = i * t.Size
+		}
+		p.value(t, data[at:], depth+1)
 	}
 	p.WriteByte('}')
 }
@@ -161,10 +199,10 @@ func (p *printer) slice(t *Type, data []byte, depth int) {
 		return
 	}
 	if elem == nil || n < 0 || elem.Size > maxIndirect {
-		fmt.Fprintf(p, "<%s of %d at %s>", t.Name, n, a)
+		fmt.Fprintf(p, "<%s of %d at %s>", ShortName(t.Name), n, a)
 		return
 	}
-	p.WriteString(t.Name)
+	p.WriteString(ShortName(t.Name))
 	buf := make([]byte, min(n, int64(p.MaxElems))*elem.Size)
 	if err := read(p.Mem, "slice", buf, a); err != nil {
 		fmt.Fprintf(p, "<%d at %s: unreadable>", n, a)

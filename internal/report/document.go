@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 
@@ -186,6 +187,28 @@ func (fs Fields) MarshalJSON() ([]byte, error) {
 		out = append(append(append(out, k...), ':'), v...)
 	}
 	return append(out, '}'), nil
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote; numbers stay json.Number.
+func (fs *Fields) UnmarshalJSON(data []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber()
+	if _, err := dec.Token(); err != nil {
+		return err
+	}
+	for dec.More() {
+		name, err := dec.Token()
+		if err != nil {
+			return err
+		}
+		f := Field{}
+		f.Name, _ = name.(string)
+		if err := dec.Decode(&f.Value); err != nil {
+			return err
+		}
+		*fs = append(*fs, f)
+	}
+	return nil
 }
 
 // JSON writes the document as one line.

@@ -82,7 +82,7 @@ func (m *Map) words() []string {
 		name := h.Path
 		if h.Func != "" {
 			name += " in " + shortFunc(h.Func)
-			if len(m.Goroutines) > 1 && h.Goroutine != 0 {
+			if h.Goroutine > 1 || len(m.Goroutines) > 1 && h.Goroutine != 0 {
 				name += fmt.Sprintf(" (goroutine %d)", h.Goroutine)
 			}
 		}
@@ -99,10 +99,10 @@ func (m *Map) words() []string {
 		ws = append(ws, "[a writer is inside]")
 	}
 	if n := len(m.Broken); n > 0 {
-		ws = append(ws, fmt.Sprintf("[%d invariants broken: %s]", n, m.Broken[0]))
+		ws = append(ws, strings.Fields(fmt.Sprintf("[%s broken: %s]", plural(int64(n), "invariant"), m.Broken[0]))...)
 	}
 	if n := len(m.Errors); n > 0 {
-		ws = append(ws, fmt.Sprintf("[read in part: %s]", m.Errors[0]))
+		ws = append(ws, strings.Fields(fmt.Sprintf("[read in part: %s]", m.Errors[0]))...)
 	}
 	return ws
 }
