@@ -22,6 +22,7 @@ const (
 	modeRun mode = iota
 	modeAttach
 	modeCore
+	modeDiff
 )
 
 // config is a command line.
@@ -31,6 +32,8 @@ type config struct {
 	args []string
 	pid  int
 	core string
+	old  string // diff
+	new  string
 
 	exprs     []string
 	selection report.Selection
@@ -40,7 +43,8 @@ type config struct {
 	optimise  bool
 
 	slots, check, json bool
-	output             string
+	output, pprof      string
+	failOn             []report.Condition
 }
 
 // usageError is a command line that makes no sense.
@@ -71,7 +75,10 @@ func parse(args []string, stdout io.Writer) (*config, error) {
 	fs.BoolVar(&c.slots, "slots", false, "the content: every group or bucket")
 	fs.BoolVar(&c.check, "check", false, "exit with status 3 if a map breaks an invariant of the runtime or cannot be read")
 	fs.BoolVar(&c.json, "json", false, "write one JSON document")
+	fs.StringVar(&c.pprof, "pprof", "", "write bytes and counts by holder path to this `file`, for go tool pprof")
 	fs.StringVarP(&c.output, "output", "o", "", "write to this `file` instead of standard output")
+	failOn := fs.StringArray("fail-on", nil, "diff: exit with status 3 if this `condition` is met: bytes>10%, len>1000; repeatable")
+	prog := fs.String("prog", "", "diff: the `program` of core dumps")
 	help := fs.BoolP("help", "h", false, "print this help")
 
 	if err := fs.Parse(args); err != nil {
@@ -88,6 +95,13 @@ func parse(args []string, stdout io.Writer) (*config, error) {
 	if c.selection.Holder, err = pattern("holder", *holder); err != nil {
 		return nil, err
 	}
+	for _, f := range *failOn {
+		cond, err := report.ParseCondition(f)
+		if err != nil {
+			return nil, usagef("--fail-on: %w", err)
+		}
+		c.failOn = append(c.failOn, cond)
+	}
 	c.filtered = len(c.exprs) > 0 || *typ != "" || *holder != "" || c.selection.MinLen > 0 || c.selection.Shared || c.selection.Growing
 	switch {
 	case !slices.Contains(report.SortKeys, c.selection.Sort):
@@ -101,7 +115,19 @@ func parse(args []string, stdout io.Writer) (*config, error) {
 	case fs.Changed("hit") && c.until.At == "":
 		return nil, usagef("--hit counts how often --at is reached: say --at too")
 	}
-	return c, c.operands(fs.Args(), fs.ArgsLenAtDash())
+	if err := c.operands(fs.Args(), fs.ArgsLenAtDash()); err != nil {
+		return nil, err
+	}
+	if c.mode == modeDiff {
+		c.prog = *prog
+		return c, nil
+	}
+	for _, name := range []string{"fail-on", "prog"} {
+		if fs.Changed(name) {
+			return nil, usagef("--%s belongs to diff", name)
+		}
+	}
+	return c, nil
 }
 
 const helpText = `Hmapdump shows what the maps of a Go program really are.
@@ -109,6 +135,7 @@ const helpText = `Hmapdump shows what the maps of a Go program really are.
   hmapdump [flags] PROG [-- ARGS]     run PROG (a binary, a Go package or a .go file); list its maps
   hmapdump [flags] attach PID         list the maps of a running process, which goes on running
   hmapdump [flags] core PROG CORE     list the maps in a core dump of PROG
+  hmapdump diff [flags] OLD NEW       compare two dumps made with --json, or two core dumps
 
 `
 
@@ -149,6 +176,12 @@ func (c *config) operands(ops []string, dash int) error {
 			return usagef("core takes a program and a core file")
 		}
 		c.prog, c.core = before[1], before[2]
+	case "diff":
+		c.mode = modeDiff
+		if len(before) != 3 || len(c.args) > 0 {
+			return usagef("diff takes two dumps")
+		}
+		c.old, c.new = before[1], before[2]
 	default:
 		if len(before) > 1 {
 			return usagef("unexpected %q: arguments for %s follow --", before[1], before[0])

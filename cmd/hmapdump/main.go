@@ -5,6 +5,7 @@
 //	hmapdump [flags] PROG [-- ARGS]     run PROG; list its maps where it stops
 //	hmapdump [flags] attach PID         list the maps of a running process, which goes on running
 //	hmapdump [flags] core PROG CORE     list the maps in a core dump of PROG
+//	hmapdump diff [flags] OLD NEW       compare two dumps made with --json, or two core dumps
 //
 // PROG is a binary with debug information, or a Go package or .go file, which is
 // built first as "dlv debug" does. It runs until main.main is about to return,
@@ -26,6 +27,14 @@
 // or buckets; with --slots also each group or bucket with its control bytes or
 // tophashes, keys and elems.
 //
+// Diff matches the maps of two dumps by the paths of their holders, then by
+// address, and tells which grew, shrank, came and went:
+//
+//	$ hmapdump --json -o before.json attach 4711
+//	$ hmapdump --json -o after.json attach 4711
+//	$ hmapdump diff --fail-on 'bytes>10%' before.json after.json
+//	$ hmapdump diff --prog ./prog core.1 core.2
+//
 // The maps are listed on standard output; everything else that hmapdump has to
 // say goes to standard error. The target's own standard input, output and error
 // are untouched. Ctrl-C stops the target and lists its maps; a second one ends
@@ -33,7 +42,7 @@
 //
 // Exit status: 0 fine; 1 failed, or nothing matched; 2 wrong usage; 3 a finding:
 // with --check a broken invariant or unreadable memory, or the target died of a
-// concurrent map access. The target's own exit status is reported, not adopted.
+// concurrent map access, or diff --fail-on is met. The target's own exit status is reported, not adopted.
 package main
 
 import "os"

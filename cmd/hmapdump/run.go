@@ -32,7 +32,12 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		d := &dump{config: c, stdout: stdout, stderr: stderr}
 		var status int
-		if status, err = d.run(); err == nil {
+		if c.mode == modeDiff {
+			status, err = d.diff()
+		} else {
+			status, err = d.run()
+		}
+		if err == nil {
 			return status
 		}
 	}
@@ -70,36 +75,52 @@ func (d *dump) run() (status int, err error) {
 	ctx, done := d.signals()
 	defer done()
 	stop, cleanup, err := d.open(ctx)
-	defer func() {
-		if cleanup != nil {
-			err = errors.Join(err, cleanup())
-		}
-	}()
+	defer func() { err = errors.Join(err, cleanup()) }()
 	if err != nil {
 		return 0, err
 	}
+	doc, err := d.look(stop)
+	if err != nil {
+		return 0, err
+	}
+	switch stop.Reason {
+	case target.Fatal, target.Panic:
+		// It dies with many words: the table comes behind them.
+		d.finish()
+		err = d.write(doc)
+	case target.MainReturn, target.Exit:
+		if err = d.write(doc); err == nil {
+			d.finish()
+		}
+	default:
+		if d.mode == modeAttach {
+			// It goes on before anything is written: whoever reads may take his time.
+			if err := d.t.Close(); err != nil {
+				return 0, err
+			}
+		}
+		err = d.write(doc)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return d.status(doc, stop), nil
+}
+
+// look lists the maps where the target stands, and says what is to be said of it.
+func (d *dump) look(stop target.Stop) (*report.Document, error) {
 	for _, w := range d.t.Warnings() {
 		d.notice("%s", w)
 	}
 	if stop.Reason == target.Exited {
-		return 0, &endedError{stop, d.until.At}
+		return nil, &endedError{stop, d.until.At}
 	}
 	doc, err := d.document(stop)
 	if err != nil {
-		return 0, err
-	}
-	if d.mode == modeAttach {
-		// It goes on before anything is written: whoever reads may take his time.
-		if err := d.t.Close(); err != nil {
-			return 0, err
-		}
+		return nil, err
 	}
 	d.remarks(doc)
-	d.finish(stop)
-	if err := d.write(doc); err != nil {
-		return 0, err
-	}
-	return d.status(doc, stop), nil
+	return doc, nil
 }
 
 // signals makes Ctrl-C stop a program that we run and list its maps, and a second
@@ -130,9 +151,10 @@ func (d *dump) signals() (context.Context, func()) {
 	return ctx, func() { signal.Stop(ch); close(quit); cancel() }
 }
 
-// open brings the target to its stop. The cleanup function is never nil once
-// something has to be cleaned up.
+// open brings the target to its stop. Whatever it returns, cleanup lets go of it
+// and removes what was built.
 func (d *dump) open(ctx context.Context) (stop target.Stop, cleanup func() error, err error) {
+	cleanup = func() error { return nil }
 	loading := func() func() { return progress(d.stderr, "reading debug information") }
 	switch d.mode {
 	case modeAttach:
@@ -146,11 +168,13 @@ func (d *dump) open(ctx context.Context) (stop target.Stop, cleanup func() error
 		prog := d.prog
 		if target.NeedsBuild(prog) {
 			done := progress(d.stderr, "building "+prog)
-			prog, cleanup, err = target.Build(ctx, prog, target.BuildOptions{Optimise: d.optimise})
+			var remove func() error
+			prog, remove, err = target.Build(ctx, prog, target.BuildOptions{Optimise: d.optimise})
 			done()
 			if err != nil {
 				return stop, cleanup, err
 			}
+			cleanup = remove
 		}
 		d.t, err = target.Launch(prog, d.args, target.LaunchOptions{})
 	}
@@ -160,11 +184,7 @@ func (d *dump) open(ctx context.Context) (stop target.Stop, cleanup func() error
 	d.live.Store(d.t)
 	remove := cleanup
 	cleanup = func() error {
-		err := d.t.Close()
-		if remove != nil {
-			err = errors.Join(err, remove())
-		}
-		return err
+		return errors.Join(d.t.Close(), remove())
 	}
 	if d.mode == modeRun {
 		stop, err = d.t.Continue(ctx, d.until)
@@ -258,12 +278,7 @@ func (d *dump) describe(stop target.Stop) report.Target {
 
 // finish lets a target that is about to end do so: what it has to say, it says.
 // One that was stopped half way is killed when it is closed.
-func (d *dump) finish(stop target.Stop) {
-	switch stop.Reason {
-	case target.MainReturn, target.Exit, target.Fatal, target.Panic:
-	default:
-		return
-	}
+func (d *dump) finish() {
 	end, err := d.t.Finish()
 	switch {
 	case err != nil:
@@ -281,23 +296,34 @@ func exitWords(status int) string {
 }
 
 func (d *dump) write(doc *report.Document) error {
-	var buf bytes.Buffer
-	var err error
+	if d.pprof != "" {
+		var buf bytes.Buffer
+		if err := doc.Pprof(&buf); err != nil {
+			return fmt.Errorf("write profile: %w", err)
+		}
+		if err := os.WriteFile(d.pprof, buf.Bytes(), 0o666); err != nil {
+			return err
+		}
+	}
 	switch {
 	case d.json:
-		err = doc.JSON(&buf)
+		return d.emit(doc.JSON)
 	case d.slots || len(d.exprs) > 0 || d.filtered && len(doc.Maps) == 1:
-		err = doc.Picture(&buf)
-	default:
-		err = doc.Table(&buf)
+		return d.emit(doc.Picture)
 	}
-	if err != nil {
+	return d.emit(doc.Table)
+}
+
+// emit writes what render makes to where it belongs, and nothing if it fails.
+func (d *dump) emit(render func(io.Writer) error) error {
+	var buf bytes.Buffer
+	if err := render(&buf); err != nil {
 		return err
 	}
 	if d.output != "" {
 		return os.WriteFile(d.output, buf.Bytes(), 0o666)
 	}
-	_, err = buf.WriteTo(d.stdout)
+	_, err := buf.WriteTo(d.stdout)
 	return err
 }
 

@@ -5,16 +5,14 @@ import (
 	"strings"
 
 	"github.com/google/pprof/profile"
-
-	"hmaptools/internal/census"
 )
 
-// Pprof writes the maps as a profile for "go tool pprof": bytes, wasted bytes,
+// Pprof writes the listed maps as a profile for "go tool pprof": bytes, wasted bytes,
 // entries and number of maps by the path of the holder that is shortest. The
 // frames of a sample are the steps of its path, so that a flame graph shows which
 // variable leads to the memory; all elements of a slice or map fold into one
 // frame "[]".
-func Pprof(w io.Writer, target Target, maps []*census.Found) error {
+func (d *Document) Pprof(w io.Writer) error {
 	p := &profile.Profile{
 		SampleType: []*profile.ValueType{
 			{Type: "maps", Unit: "count"}, {Type: "entries", Unit: "count"},
@@ -23,7 +21,7 @@ func Pprof(w io.Writer, target Target, maps []*census.Found) error {
 		DefaultSampleType: "bytes",
 		PeriodType:        &profile.ValueType{Type: "maps", Unit: "count"},
 		Period:            1,
-		Comments:          []string{"maps of " + target.Path + ", " + target.Go},
+		Comments:          []string{"maps of " + d.Target.Path + ", " + d.Target.Go},
 	}
 	frames := map[string]*profile.Location{}
 	frame := func(name string) *profile.Location {
@@ -37,12 +35,13 @@ func Pprof(w io.Writer, target Target, maps []*census.Found) error {
 		return l
 	}
 	samples := map[string]*profile.Sample{}
-	for _, m := range maps {
-		steps := append(pathSteps(m), m.Type.Name)
+	for i := range d.Maps {
+		m := &d.Maps[i]
+		steps := append(pathSteps(m), m.Type)
 		key := strings.Join(steps, "\x00")
 		s := samples[key]
 		if s == nil {
-			s = &profile.Sample{Value: make([]int64, 4), Label: map[string][]string{"type": {m.Type.Name}}}
+			s = &profile.Sample{Value: make([]int64, 4), Label: map[string][]string{"type": {m.Type}}}
 			for i := len(steps) - 1; i >= 0; i-- { // the leaf comes first
 				s.Location = append(s.Location, frame(steps[i]))
 			}
@@ -61,11 +60,11 @@ func Pprof(w io.Writer, target Target, maps []*census.Found) error {
 
 // pathSteps splits the path of the first holder: "main.srv.sessions[42].Attrs"
 // into "main.srv", ".sessions", "[]", ".Attrs".
-func pathSteps(f *census.Found) []string {
-	if len(f.Holders) == 0 {
+func pathSteps(m *Map) []string {
+	if len(m.Holders) == 0 {
 		return []string{"unknown"}
 	}
-	h := &f.Holders[0]
+	h := &m.Holders[0]
 	var steps []string
 	if h.Func != "" {
 		steps = append(steps, h.Func)
