@@ -62,6 +62,7 @@ type dump struct {
 	stdout, stderr io.Writer
 	t              *target.Target
 	live           atomic.Pointer[target.Target] // t, for the signals
+	settled        chan struct{}                 // closed when no process is half attached to
 	start          time.Time
 	stopped        time.Time // when the target stood still
 }
@@ -72,6 +73,10 @@ func (d *dump) notice(format string, args ...any) {
 
 func (d *dump) run() (status int, err error) {
 	d.start = time.Now()
+	d.settled = make(chan struct{})
+	if d.mode != modeAttach {
+		close(d.settled)
+	}
 	ctx, done := d.signals()
 	defer done()
 	stop, cleanup, err := d.open(ctx)
@@ -137,11 +142,14 @@ func (d *dump) signals() (context.Context, func()) {
 				return
 			case sig := <-ch:
 				cancel()
-				// An attached process stands still already, and goes on when we end.
 				if n == 0 && sig == os.Interrupt && d.mode == modeRun {
 					continue
 				}
-				if t := d.live.Load(); t != nil {
+				// A process that is half attached to would stay stopped.
+				<-d.settled
+				if t := d.live.Load(); t != nil && d.mode == modeAttach {
+					_ = t.Close()
+				} else if t != nil {
 					t.Kill()
 				}
 				os.Exit(128 + int(sig.(syscall.Signal)))
@@ -160,7 +168,10 @@ func (d *dump) open(ctx context.Context) (stop target.Stop, cleanup func() error
 	case modeAttach:
 		defer loading()()
 		d.stopped = time.Now()
-		d.t, err = target.Attach(d.pid)
+		if d.t, err = target.Attach(d.pid); err == nil {
+			d.live.Store(d.t)
+		}
+		close(d.settled)
 	case modeCore:
 		defer loading()()
 		d.t, err = target.OpenCore(d.prog, d.core)
@@ -196,7 +207,7 @@ func (d *dump) open(ctx context.Context) (stop target.Stop, cleanup func() error
 }
 
 // census lists the maps, or those that -e names.
-func (d *dump) census() (*census.Result, error) {
+func (d *dump) census(stop target.Stop) (*census.Result, *census.Autopsy, error) {
 	defer progress(d.stderr, "listing maps")()
 	src := census.Source{Memory: d.t.Memory(), Types: d.t.Types(), Arch: d.t.Arch()}
 	opts := census.Options{Depth: d.depth, Hashes: d.check}
@@ -204,7 +215,7 @@ func (d *dump) census() (*census.Result, error) {
 	for i, e := range d.exprs {
 		var err error
 		if exprs[i], err = d.t.Eval(e); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	roots, err := d.t.Roots()
@@ -215,23 +226,36 @@ func (d *dump) census() (*census.Result, error) {
 	} else {
 		var failed error
 		if res, failed = census.Named(src, opts, exprs); failed != nil {
-			return nil, failed
+			return nil, nil, failed
 		}
 	}
 	if err != nil {
 		res.Errors = append(res.Errors, fmt.Errorf("some variables cannot be listed: %w", err))
 	}
-	return res, nil
+	var autopsy *census.Autopsy
+	if stop.Reason == target.Fatal || stop.Reason == target.Core {
+		stacks, err := d.t.Stacks(maxDepth)
+		if err != nil {
+			res.Errors = append(res.Errors, fmt.Errorf("some stacks cannot be read: %w", err))
+		}
+		autopsy = census.Examine(src, res, stop, stacks)
+	}
+	return res, autopsy, nil
 }
+
+// maxDepth is how deep a stack is looked at for the user's frame that called the
+// runtime.
+const maxDepth = 50
 
 // document describes the census.
 func (d *dump) document(stop target.Stop) (*report.Document, error) {
-	res, err := d.census()
+	res, autopsy, err := d.census(stop)
 	if err != nil {
 		return nil, err
 	}
 	doc := report.Build(d.describe(stop), res, d.selection)
 	doc.Tool = "hmapdump " + version()
+	doc.SetAutopsy(autopsy)
 	if d.slots {
 		doc.AddSlots(d.t.Memory(), d.t.Types(), d.json)
 	}

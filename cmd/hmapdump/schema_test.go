@@ -128,7 +128,7 @@ var (
 		"layout_from": text(`dwarf|runtime-types`), "stop": stopShape,
 	})
 	summaryShape = object(map[string]shape{
-		"maps": count, "shared": count, "growing": count, "entries": count, "bytes": count, "wasted_bytes": count,
+		"maps": count, "shared": count, "growing": count, "entries": wide, "bytes": count, "wasted_bytes": count,
 		"unreadable": count, "pause_ns": count, "elapsed_ns": count,
 		"listed": count, "nil": count, "broken": count, "cut": count, // additions
 	})
@@ -137,7 +137,7 @@ var (
 		"writing": wide, "tombstonePossible?": boolean, "clearSeq": wide,
 	})
 	classicHeader = object(map[string]shape{
-		"count": wide, "flags": wide, "flag_names": list(text(`iterator|oldIterator|hashWriting|sameSizeGrow`)), "B": wide,
+		"count": wide, "flags": wide, "flag_names": list(text(`iterator|oldIterator|hashWriting|sameSizeGrow|0x[1-9a-f]0`)), "B": wide,
 		"noverflow": wide, "hash0": addr, "buckets": addr, "oldbuckets": addr, "nevacuate": wide, "clearSeq?": wide, "extra": addr,
 	})
 	holderShape = object(with(place, map[string]shape{
@@ -158,7 +158,7 @@ var (
 	lostShape = object(with(place, map[string]shape{"name": word, "type": word, "why": word}))
 
 	mapFields = map[string]shape{
-		"addr": addr, "type": word, "generation": either, "len": count, "slots": count, "load": number,
+		"addr": addr, "type": word, "generation": either, "len": wide, "slots": count, "load": number,
 		"bytes": count, "wasted_bytes": count, "holders": list(holderShape), "goroutines": list(count), "notes": list(noteShape),
 		"tombstones": count, "grow_in": count, "slots_detail?": list(slotsShape), "errors?": list(word),
 		"broken?": list(word), // an addition

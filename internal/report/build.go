@@ -81,7 +81,8 @@ func (sel *Selection) matches(f *census.Found) bool {
 	if sel.Holder != nil && !slices.ContainsFunc(f.Holders, func(h census.Holder) bool { return sel.Holder.MatchString(h.Path) }) {
 		return false
 	}
-	return f.Header.Len() >= sel.MinLen && (!sel.Shared || f.Shared()) && (!sel.Growing || f.Growing())
+	// A corrupt header may say less than nothing.
+	return (sel.MinLen <= 0 || f.Header.Len() >= sel.MinLen) && (!sel.Shared || f.Shared()) && (!sel.Growing || f.Growing())
 }
 
 // sort keeps the census's order, by address, among equals.

@@ -15,6 +15,7 @@ type Document struct {
 	Target  Target   `json:"target"`
 	Summary Summary  `json:"summary"`
 	Maps    []Map    `json:"maps"`
+	Autopsy *Autopsy `json:"autopsy,omitempty"`
 	Lost    []Lost   `json:"lost,omitempty"`
 	Errors  []string `json:"errors,omitempty"`
 }

@@ -33,6 +33,17 @@ func (d *Document) Table(out io.Writer) error {
 		}
 	}
 	fmt.Fprintln(w, d.totals())
+	if d.Autopsy != nil {
+		fmt.Fprintln(w)
+		for _, text := range d.Autopsy.Text {
+			for k, line := range wrap(strings.Fields(text), width-4) {
+				if k > 0 {
+					line = "    " + line
+				}
+				fmt.Fprintln(w, line)
+			}
+		}
+	}
 	return w.Flush()
 }
 
