@@ -65,6 +65,7 @@ const importRules = `
 var otherModules = map[string][]string{
 	"github.com/go-delve/delve":  {"internal/target", "internal/watch"},
 	"github.com/spf13/pflag":     {"cmd/hmapdump", "cmd/asmtrace"},
+	"github.com/google/pprof":    {"internal/report", "cmd/asmtrace"},
 	"github.com/mattn/go-isatty": {"cmd/hmapdump"},
 	"golang.org/x/arch":          {"internal/disasm", "internal/probe"},
 	"golang.org/x/sys":           {"internal/target", "internal/watch", "internal/probe", "cmd/hmapdump", "scripts/bench"},

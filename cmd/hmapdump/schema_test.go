@@ -171,9 +171,18 @@ var (
 		"growth":   object(map[string]shape{"state": text(`idle|double|same-size`), "evacuated": count, "old_buckets": count}),
 		"overflow": object(map[string]shape{"buckets": count, "longest_chain": count, "noverflow": count}),
 	}))
+	autopsyShape = object(map[string]shape{
+		"message": word, "map?": addr, "fatal_goroutine": count,
+		"goroutines": list(object(with(place, map[string]shape{
+			"id": count, "op?": text(`assign|access|delete|iter|clear|grow`), "holds?": list(word),
+			"symbol?": word, // an addition
+		}))),
+		"certain": boolean, "writing": boolean, "text": list(word), // additions
+	})
 	dumpShape = object(map[string]shape{
 		"schema": one, "tool": text(`hmapdump \S.*`), "target": targetShape, "summary": summaryShape, "maps": list(mapShape),
-		"lost?": list(lostShape), "errors?": list(word), // additions
+		"autopsy?": autopsyShape,
+		"lost?":    list(lostShape), "errors?": list(word), // additions
 	})
 )
 

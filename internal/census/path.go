@@ -2,28 +2,57 @@ package census
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
+	"hmaptools/internal/hmap"
 	"hmaptools/internal/target"
 )
 
-// node is a step of a path, from a variable to where it leads. Paths are put
-// into words only for holders.
+// node is a step of a path, from a variable to where it leads. There is one for
+// every object that is met, so paths are put into words only for holders.
 type node struct {
 	parent *node
 	root   *target.Root // of the first step
 	step   step
-	label  string // as it is written behind what leads to it
+	label  string // stepName, stepField, stepAssert
+	index  int64  // stepIndex
+	key    *entryKey
 }
 
 type step uint8
 
 const (
 	stepName   step = iota // a variable
-	stepInto               // .field or [index]
+	stepField              // .label
+	stepIndex              // [index]
+	stepElem               // [key] of a map
+	stepKey                // .key[key]: the key itself
 	stepDeref              // what a pointer to no struct points at
 	stepAssert             // what an interface holds; the label is its type
 )
+
+// entryKey is the key of a map's entry, as it lay in memory.
+type entryKey struct {
+	t    *hmap.Type
+	data []byte
+	text *hmap.Formatter
+}
+
+// suffix is the step as it is written behind what leads to it.
+func (n *node) suffix() string {
+	switch n.step {
+	case stepField:
+		return "." + n.label
+	case stepIndex:
+		return "[" + strconv.FormatInt(n.index, 10) + "]"
+	case stepElem:
+		return "[" + n.key.text.Format(n.key.t, n.key.data) + "]"
+	case stepKey:
+		return ".key[" + n.key.text.Format(n.key.t, n.key.data) + "]"
+	}
+	return n.label
+}
 
 // top is the variable at which the path starts.
 func (n *node) top() *target.Root {
@@ -67,7 +96,7 @@ func (n *node) String() string {
 			star = true
 			continue
 		}
-		b.WriteString(s.label)
+		b.WriteString(s.suffix())
 	}
 	return b.String()
 }

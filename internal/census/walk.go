@@ -3,7 +3,7 @@ package census
 import (
 	"fmt"
 	"reflect"
-	"strconv"
+	"slices"
 	"strings"
 
 	"hmaptools/internal/hmap"
@@ -154,7 +154,7 @@ func (w *walk) elements(it item, size int64) {
 		}
 		for j := range k {
 			at := it.addr + uint64((i+j)*size)
-			n := &node{parent: it.from, step: stepInto, label: "[" + strconv.FormatInt(i+j, 10) + "]"}
+			n := &node{parent: it.from, step: stepIndex, index: i + j}
 			w.value(it.t, buf[j*size:(j+1)*size], at, n, Element, it.depth)
 		}
 	}
@@ -187,7 +187,7 @@ func (w *walk) value(t *hmap.Type, data []byte, addr uint64, from *node, kind Ki
 			if at != 0 {
 				at += uint64(f.Off)
 			}
-			w.value(f.Type, data[f.Off:f.Off+f.Type.Size], at, &node{parent: from, step: stepInto, label: "." + f.Name}, Field, depth)
+			w.value(f.Type, data[f.Off:f.Off+f.Type.Size], at, &node{parent: from, step: stepField, label: f.Name}, Field, depth)
 		}
 	case reflect.Array:
 		e := t.Elem()
@@ -199,7 +199,7 @@ func (w *walk) value(t *hmap.Type, data []byte, addr uint64, from *node, kind Ki
 			if at != 0 {
 				at += uint64(i * e.Size)
 			}
-			n := &node{parent: from, step: stepInto, label: "[" + strconv.FormatInt(i, 10) + "]"}
+			n := &node{parent: from, step: stepIndex, index: i}
 			w.value(e, data[i*e.Size:(i+1)*e.Size], at, n, Element, depth)
 		}
 	case reflect.Pointer:
@@ -210,14 +210,33 @@ func (w *walk) value(t *hmap.Type, data []byte, addr uint64, from *node, kind Ki
 	case reflect.Slice:
 		if e := t.Elem(); e != nil && w.leadsToMap(e) {
 			third := len(data) / 3
-			w.follow(item{
-				object: object{wordOf(data[:third]), e, int64(wordOf(data[third : 2*third]))},
-				from:   from, kind: Element, depth: depth + 1, slice: true,
-			})
+			o := object{wordOf(data[:third]), e, int64(wordOf(data[third : 2*third]))}
+			if w.plausible(o, int64(wordOf(data[2*third:]))) {
+				w.follow(item{object: o, from: from, kind: Element, depth: depth + 1, slice: true})
+			}
 		}
 	case reflect.Interface:
 		w.iface(t, data, addr, from, depth)
 	}
+}
+
+// plausible reports whether the array of a slice can be what the slice says: a
+// variable that the program has not set yet may hold anything, and a length taken
+// from it would lead through all of memory.
+func (w *walk) plausible(o object, capacity int64) bool {
+	if o.n < 0 || o.n > capacity || o.t.Size <= 0 {
+		return false
+	}
+	if o.n <= chunkBytes/o.t.Size { // a product may overflow
+		return true
+	}
+	var last [1]byte
+	bytes := uint64(capacity) * uint64(o.t.Size)
+	if bytes/uint64(o.t.Size) != uint64(capacity) || o.addr+bytes < o.addr {
+		return false
+	}
+	n, _ := w.src.Memory.ReadMemory(last[:], o.addr+bytes-1)
+	return n == 1
 }
 
 // deref is the path of what a pointer points at: fields of a struct follow the
@@ -363,12 +382,12 @@ func (w *walk) entries(it *item) {
 	text := hmap.NewFormatter(w.src.Memory, w.src.Types)
 	text.MaxText = 60
 	err := hmap.Slots(w.src.Memory, it.found.Map, true, func(e *hmap.Entry) error {
-		label := "[" + text.Format(l.Key, e.Key) + "]"
+		key := &entryKey{l.Key, slices.Clone(e.Key), text}
 		if elems {
-			w.value(l.Elem, e.Elem, uint64(e.ElemAt), &node{parent: it.from, step: stepInto, label: label}, MapValue, it.depth)
+			w.value(l.Elem, e.Elem, uint64(e.ElemAt), &node{parent: it.from, step: stepElem, key: key}, MapValue, it.depth)
 		}
 		if keys {
-			w.value(l.Key, e.Key, uint64(e.KeyAt), &node{parent: it.from, step: stepInto, label: ".key" + label}, MapKey, it.depth)
+			w.value(l.Key, e.Key, uint64(e.KeyAt), &node{parent: it.from, step: stepKey, key: key}, MapKey, it.depth)
 		}
 		return nil
 	})

@@ -73,7 +73,8 @@ func BenchmarkFloor(b *testing.B) {
 				parts = append(parts, part{t.Groups, t.groups * int64(got.Layout.Block.Size)})
 			}
 			if got.Growth != nil {
-				parts = append(parts, part{h.Buckets, int64(got.Layout.Block.Size) << h.B})
+				array := got.Layout.bucketArray(h.B).buckets // with the overflow buckets that were allocated with it
+				parts = append(parts, part{h.Buckets, int64(got.Layout.Block.Size) * array})
 				parts = append(parts, part{got.Growth.Old, got.Growth.OldBuckets * int64(got.Layout.Block.Size)})
 			}
 			buf := make([]byte, chunkBytes)
@@ -96,7 +97,7 @@ func BenchmarkFloor(b *testing.B) {
 func blockBytes(m *Map) int64 {
 	size := int64(m.Layout.Block.Size)
 	if m.Growth != nil {
-		return size<<m.Header.B + size*m.Growth.OldBuckets
+		return size * (m.Layout.bucketArray(m.Header.B).buckets + m.Growth.OldBuckets)
 	}
 	return size * m.Groups
 }

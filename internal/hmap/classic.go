@@ -3,6 +3,7 @@ package hmap
 import (
 	"errors"
 	"math"
+	"slices"
 )
 
 var (
@@ -83,14 +84,23 @@ func (in *inspector) classic() {
 
 	was := m.Overflow.Buckets
 	old = was
+	plain := oldN == 0 && in.opts.Hash == nil
 	preallocEnd := h.Buckets + Addr(array.buckets*int64(l.Block.Size))
 	c := chains{in: in, array: h.Buckets, n: n, end: preallocEnd}
 	in.blocks("bucket array", h.Buckets, n, func(at Addr, first int64, data []byte) {
-		b := &l.Block
+		b, entries := l.Block, 0
 		for k := int64(0); int(k)*b.Size < len(data); k++ {
 			bucket := data[int(k)*b.Size:][:b.Size]
+			if plain {
+				// in.bucket in short, for what nearly all buckets are.
+				if full, ok := l.meta.classic(loadMeta(bucket, b.Meta)); ok && l.link(bucket) == 0 {
+					entries += full
+					c.free[8-full]++
+					continue
+				}
+			}
 			rest := in.bucket(at+Addr(int(k)*b.Size), bucket, false)
-			next := Addr(word(bucket[b.Overflow : b.Overflow+l.PtrSize]))
+			next := l.link(bucket)
 			if oldN > 0 {
 				if o := (first + k) & (oldN - 1); evacuated != nil && evacuated[o/64]&(1<<(o%64)) == 0 && !rest.allRest {
 					in.broken("evacuation", at+Addr(int(k)*b.Size),
@@ -100,8 +110,9 @@ func (in *inspector) classic() {
 			if in.opts.Hash != nil {
 				in.bucketHashes(at+Addr(int(k)*b.Size), bucket, uint64(first+k), uint64(n-1))
 			}
-			c.add(link{next, first + k, rest.seenRest, rest.free, false})
+			c.add(link{next, first + k, int32(rest.free), rest.seenRest, false})
 		}
+		m.Len += int64(entries)
 		if len(c.links) >= batchOverflow {
 			c.follow()
 		}
@@ -198,20 +209,20 @@ func (in *inspector) oldBuckets(n int64, end Addr) []uint64 {
 				done = append(done, 0)
 			}
 			bucket := data[int(k)*b.Size:][:b.Size]
-			next := Addr(word(bucket[b.Overflow : b.Overflow+l.PtrSize]))
+			next := l.link(bucket)
 			// evacuated of runtime/map.go looks at the first tophash alone.
 			if l.classes[bucket[b.Meta]] == slotMoved {
 				m.Growth.Evacuated++
 				done[i/64] |= 1 << (i % 64)
 				in.moved(at+Addr(int(k)*b.Size), bucket, i)
-				c.add(link{next, i, false, 0, true})
+				c.add(link{next, i, 0, false, true})
 				continue
 			}
 			if i < int64(h.NEvacuate) {
 				in.broken("nevacuate", at+Addr(int(k)*b.Size), "nevacuate is %d, but old bucket %d has not been evacuated", h.NEvacuate, i)
 			}
 			rest := in.bucket(at+Addr(int(k)*b.Size), bucket, false)
-			c.add(link{next, i, rest.seenRest, rest.free, false})
+			c.add(link{next, i, int32(rest.free), rest.seenRest, false})
 			if in.opts.Hash != nil {
 				in.bucketHashes(at+Addr(int(k)*b.Size), bucket, uint64(i), uint64(n-1))
 			}
@@ -242,36 +253,46 @@ func (in *inspector) moved(at Addr, bucket []byte, i int64) {
 type link struct {
 	addr   Addr
 	bucket int64 // of the array, at the head of the chain
+	free   int32 // slots of the chain so far that are not full
 	rest   bool  // emptyRest was seen before
-	free   int   // slots of the chain so far that are not full
 	moved  bool  // the chain has been evacuated: its buckets are memory, no more
+}
+
+// link is the pointer to the overflow bucket behind a bucket.
+func (l *Layout) link(bucket []byte) Addr {
+	return Addr(word(bucket[l.Block.Overflow:][:l.PtrSize]))
 }
 
 // chains follows the overflow chains of an array, many at a time: the buckets
 // of one generation are read in the order of their addresses.
 type chains struct {
 	in    *inspector
-	array Addr  // of n buckets
-	n     int64 // buckets
-	end   Addr  // of the overflow buckets that were allocated with the array
-	links []link
-	total int64 // overflow buckets met
+	array Addr   // of n buckets
+	n     int64  // buckets
+	end   Addr   // of the overflow buckets that were allocated with the array
+	links []link // to be followed
+	spare []link // their memory before
+	total int64  // overflow buckets met
 	buf   []byte
-	// full counts the chains with 0 to 7 free slots.
-	full [8]int64
+	// free counts the chains with 0 to 8 slots that are not full.
+	free [9]int64
 }
 
 // add takes the link that a bucket ends with; nil is the end of its chain.
 func (c *chains) add(l link) {
 	if l.addr == 0 {
-		if !l.moved && l.free < len(c.full) {
-			c.full[l.free]++
+		if !l.moved && int(l.free) < len(c.free) {
+			c.free[l.free]++
 		}
 		return
 	}
 	if end := c.array + Addr(c.n*int64(c.in.l.Block.Size)); l.addr >= c.array && l.addr < end {
 		c.in.broken("overflow", l.addr, "the chain of bucket %d leads into the bucket array", l.bucket)
 		return
+	}
+	if c.links == nil && c.spare == nil {
+		// A random hash overflows about one bucket in twenty.
+		c.links = make([]link, 0, min(c.n/16, batchOverflow)+16)
 	}
 	c.links = append(c.links, l)
 }
@@ -286,12 +307,14 @@ func (c *chains) follow() {
 			in.fail(&ReadError{"overflow bucket", c.links[0].addr, b.Size, errLimit})
 			break
 		}
-		pieces = pieces[:0]
+		pieces = slices.Grow(pieces[:0], len(c.links))
+		// gather would sort the pieces, but look up the links in a random order.
+		sortByAddr(c.links, func(l *link) Addr { return l.addr })
 		for i, l := range c.links {
 			pieces = append(pieces, piece{l.addr, b.Size, i})
 		}
 		now := c.links
-		c.links = nil
+		c.links, c.spare = c.spare[:0], now
 		c.buf = gather(in.mem, "overflow bucket", pieces, c.buf, func(p piece, data []byte, err error) {
 			if err != nil {
 				in.fail(err)
@@ -312,10 +335,10 @@ func (c *chains) bucket(l link, data []byte, depth int64) {
 	if l.addr < c.array || l.addr >= c.end {
 		in.m.Bytes += int64(in.l.Alloc.RoundUp(uint64(b.Size), b.Pointers))
 	}
-	next := Addr(word(data[b.Overflow : b.Overflow+in.l.PtrSize]))
+	next := in.l.link(data)
 	if l.moved {
 		in.moved(l.addr, data, l.bucket)
-		c.add(link{next, l.bucket, false, 0, true})
+		c.add(link{next, l.bucket, 0, false, true})
 		return
 	}
 	in.m.Overflow.Buckets++
@@ -324,7 +347,7 @@ func (c *chains) bucket(l link, data []byte, depth int64) {
 	if in.opts.Hash != nil {
 		in.bucketHashes(l.addr, data, uint64(l.bucket), uint64(c.n-1))
 	}
-	c.add(link{next, l.bucket, st.seenRest, l.free + st.free, false})
+	c.add(link{next, l.bucket, min(l.free, 1<<20) + int32(st.free), st.seenRest, false})
 }
 
 // growInBuckets is GrowIn of a map whose chains are c; old is the number of
@@ -340,7 +363,7 @@ func (in *inspector) growInBuckets(c *chains, old int64) int64 {
 	left := int64(1)<<min(h.B, 15) - int64(h.NOverflow)
 	byOverflow := int64(0)
 	if g.State == Idle {
-		for free, n := range c.full {
+		for free, n := range c.free[:l.Block.Slots] {
 			k := max(0, min(left, n))
 			byOverflow += k * int64(free+1)
 			left -= k

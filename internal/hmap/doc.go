@@ -24,7 +24,7 @@
 //
 // A [Layout] holds every offset, size and constant, read from the target's own
 // debug information ([Types]) or, for this process, from the runtime's type
-// descriptors ([TypeOf]). Nothing here depends on a version number: the
+// descriptors ([FromReflect]). Nothing here depends on a version number: the
 // generation follows from the fields that a header has. The algorithms mirror
 // runtime/map.go of Go 1.18 to 1.23 (map_noswiss.go in 1.24 and 1.25) and
 // internal/runtime/maps of Go 1.24 to 1.27.

@@ -38,15 +38,16 @@ const maxTypedefs = 64
 // Types reads the types of one target from its debug information. It is meant
 // for one goroutine at a time.
 type Types struct {
-	info   DebugInfo
-	mem    Memory
-	r      *dwarf.Reader
-	byOff  map[dwarf.Offset]*Type
-	byAddr map[Addr]*Type // runtime type descriptors
-	consts *Consts
-	alloc  *SizeClasses
-	iface  *ifaceLayout
-	aes    *aesHash
+	info    DebugInfo
+	mem     Memory
+	r       *dwarf.Reader
+	byOff   map[dwarf.Offset]*Type
+	byAddr  map[Addr]*Type // runtime type descriptors
+	consts  *Consts
+	alloc   *SizeClasses
+	iface   *ifaceLayout
+	dynamic map[ifaceKey]dynamicType
+	aes     *aesHash
 }
 
 // NewTypes returns the types that info describes. mem is asked for the few
@@ -55,6 +56,7 @@ func NewTypes(info DebugInfo, mem Memory) *Types {
 	return &Types{
 		info: info, mem: mem, r: info.Reader(),
 		byOff: map[dwarf.Offset]*Type{}, byAddr: map[Addr]*Type{},
+		dynamic: map[ifaceKey]dynamicType{},
 	}
 }
 
@@ -83,9 +85,11 @@ func (ts *Types) OfDescriptor(addr Addr) (*Type, error) {
 		}
 		return t, nil
 	}
-	ts.byAddr[addr] = nil
 	off, ok := ts.info.RuntimeType(uint64(addr))
 	if !ok {
+		if len(ts.byAddr) < maxDynamic {
+			ts.byAddr[addr] = nil
+		}
 		return nil, fmt.Errorf("read type descriptor at %s: no debug information for it", addr)
 	}
 	t, err := ts.At(off)

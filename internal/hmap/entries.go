@@ -164,14 +164,13 @@ func (w *walker) visitBlocks(at Addr, first int64, data []byte, e Entry) error {
 func (w *walker) readChains(data []byte, n int, old bool) {
 	l, b, c := w.l, &w.l.Block, &w.chain
 	c.first, c.nodes, c.data = slices.Grow(c.first[:0], n)[:n], c.nodes[:0], c.data[:0]
-	link := func(bucket []byte) Addr { return Addr(word(bucket[b.Overflow : b.Overflow+l.PtrSize])) }
 	// A piece's ref is the bucket of the chunk, or -1 less the node, that it
 	// hangs behind.
 	w.pieces = w.pieces[:0]
 	for k := range n {
 		c.first[k] = -1
 		bucket := data[k*b.Size:][:b.Size]
-		if next := link(bucket); next != 0 && !(old && l.classes[bucket[b.Meta]] == slotMoved) {
+		if next := l.link(bucket); next != 0 && !(old && l.classes[bucket[b.Meta]] == slotMoved) {
 			w.pieces = append(w.pieces, piece{next, b.Size, k})
 		}
 	}
@@ -194,7 +193,7 @@ func (w *walker) readChains(data []byte, n int, old bool) {
 			} else {
 				c.nodes[-1-p.ref].next = int32(i)
 			}
-			if a := link(got); a != 0 {
+			if a := l.link(got); a != 0 {
 				next = append(next, piece{a, b.Size, -1 - i})
 			}
 		})

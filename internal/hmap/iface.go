@@ -33,23 +33,53 @@ func (ts *Types) Dynamic(t *Type, words []byte) (dyn *Type, at Addr, direct bool
 	if l.err != nil {
 		return nil, 0, false, l.err
 	}
-	desc := tab
-	if !t.empty {
-		buf := make([]byte, ptr)
-		if err := read(ts.mem, "itab", buf, tab+Addr(l.itabType.Off)); err != nil {
-			return nil, 0, false, err
+	key := ifaceKey{tab, t.empty}
+	d, ok := ts.dynamic[key]
+	if !ok {
+		d.t, d.direct, d.err = ts.describe(l, key)
+		if len(ts.dynamic) < maxDynamic {
+			ts.dynamic[key] = d
+		}
+	}
+	return d.t, data, d.direct, d.err
+}
+
+// ifaceKey is the first word of an interface: a descriptor where it has no
+// methods, else an itab.
+type ifaceKey struct {
+	word  Addr
+	empty bool
+}
+
+// dynamicType is what an ifaceKey was found to say.
+type dynamicType struct {
+	t      *Type
+	direct bool
+	err    error
+}
+
+// maxDynamic bounds what is remembered: in memory that is no interface any word
+// may stand.
+const maxDynamic = 1 << 16
+
+func (ts *Types) describe(l *ifaceLayout, key ifaceKey) (*Type, bool, error) {
+	desc := key.word
+	if !key.empty {
+		buf := make([]byte, ts.PtrSize())
+		if err := read(ts.mem, "itab", buf, desc+Addr(l.itabType.Off)); err != nil {
+			return nil, false, err
 		}
 		desc = Addr(word(buf))
 	}
-	dyn, err = ts.OfDescriptor(desc)
+	t, err := ts.OfDescriptor(desc)
 	if err != nil {
-		return nil, 0, false, err
+		return nil, false, err
 	}
 	flags := make([]byte, l.direct.Size)
 	if err := read(ts.mem, "type descriptor", flags, desc+Addr(l.direct.Off)); err != nil {
-		return nil, 0, false, err
+		return nil, false, err
 	}
-	return dyn, data, word(flags)&l.mask != 0, nil
+	return t, word(flags)&l.mask != 0, nil
 }
 
 func (ts *Types) ifaces() *ifaceLayout {

@@ -1,6 +1,7 @@
 package hmap
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -9,7 +10,7 @@ import (
 )
 
 // Memory reads the memory of a target: a process, a core file, a frozen copy,
-// or this process ([Self]). ReadMemory fills buf from addr and returns how many
+// or this process ([SelfMemory]). ReadMemory fills buf from addr and returns how many
 // bytes it read; fewer than len(buf) come with an error. It has the signature
 // of Delve's own reader, so no adapter is needed.
 type Memory interface {
@@ -89,20 +90,52 @@ type piece struct {
 	ref  int
 }
 
+// sortByAddr sorts by address, and keeps the order of those at the same address.
+func sortByAddr[T any](items []T, addr func(*T) Addr) {
+	if len(items) < 1<<10 {
+		slices.SortStableFunc(items, func(a, b T) int { return cmp.Compare(addr(&a), addr(&b)) })
+		return
+	}
+	// A radix sort is some ten times as fast where there are many: the overflow
+	// buckets of a large map, in the order of hashes.
+	low, high, sorted := addr(&items[0]), addr(&items[0]), true
+	last := low
+	for i := range items {
+		a := addr(&items[i])
+		low, high, sorted, last = min(low, a), max(high, a), sorted && a >= last, a
+	}
+	if sorted {
+		return
+	}
+	const digit = 11
+	from, to := items, make([]T, len(items))
+	for shift := 0; (high-low)>>shift != 0; shift += digit {
+		var start [1 << digit]int
+		for i := range from {
+			start[(addr(&from[i])-low)>>shift%(1<<digit)]++
+		}
+		sum := 0
+		for i, n := range start {
+			start[i], sum = sum, sum+n
+		}
+		for i := range from {
+			d := (addr(&from[i]) - low) >> shift % (1 << digit)
+			to[start[d]] = from[i]
+			start[d]++
+		}
+		from, to = to, from
+	}
+	if &from[0] != &items[0] {
+		copy(items, from)
+	}
+}
+
 // gather reads many pieces in the order of their addresses, neighbours in one
 // read, and calls got for each with its bytes, which are valid only during the
 // call. A piece that cannot be read is reported with a nil slice and the error.
 // It sorts pieces in place and returns the buffer for the next call.
 func gather(mem Memory, what string, pieces []piece, buf []byte, got func(p piece, data []byte, err error)) []byte {
-	slices.SortFunc(pieces, func(a, b piece) int {
-		switch {
-		case a.addr < b.addr:
-			return -1
-		case a.addr > b.addr:
-			return 1
-		}
-		return a.ref - b.ref
-	})
+	sortByAddr(pieces, func(p *piece) Addr { return p.addr })
 	for i := 0; i < len(pieces); {
 		first := pieces[i]
 		end := first.addr + Addr(first.size)

@@ -37,7 +37,7 @@ func newMetaWord(l *Layout) metaWord {
 func loadMeta(block []byte, off int) uint64 { return binary.LittleEndian.Uint64(block[off:]) }
 
 // zeros sets bit 7 of each byte of x that is 0, and no other.
-func zeros(x uint64) uint64 { return ^((x&low7)+low7|x) & msb }
+func zeros(x uint64) uint64 { return ^((x & low7) + low7 | x) & msb }
 
 // classic counts the full slots of a bucket, and reports whether the others are
 // empty and those that are emptyRest stand last.

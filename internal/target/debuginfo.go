@@ -19,6 +19,8 @@ type debugInfo struct {
 	runtime  map[uint64]typeResult
 	modules  []proc.ModuleData
 	typeName string // of the runtime's type descriptor
+	typesLo  uint64 // see typeRange
+	typesHi  uint64
 	globals  []global
 	byName   map[string]int // index of globals
 }
@@ -115,6 +117,9 @@ func (d *debugInfo) RuntimeType(addr uint64) (dwarf.Offset, bool) {
 	if r, ok := d.runtime[addr]; ok {
 		return r.off, r.ok
 	}
+	if lo, hi := d.typeRange(); lo < hi && (addr < lo || addr >= hi) {
+		return 0, false // made at run time by reflect, or no descriptor at all
+	}
 	var r typeResult
 	_ = guard("find type descriptor", func() error {
 		if d.typeName == "" {
@@ -147,6 +152,40 @@ func (d *debugInfo) RuntimeType(addr uint64) (dwarf.Offset, bool) {
 		d.runtime[addr] = r
 	}
 	return r.off, r.ok
+}
+
+// typeRange is where the executable's type descriptors lie: words that are none are
+// looked up too, and Delve takes its time for each. An empty range says nothing.
+func (d *debugInfo) typeRange() (lo, hi uint64) {
+	if d.t.stop.Reason == Launched {
+		return 0, 0 // not relocated yet
+	}
+	if d.typesHi == 0 {
+		d.typesHi = 1
+		mem := d.t.tgt.Memory()
+		word := func(field string) uint64 {
+			v, err := d.eval("runtime.firstmoduledata."+field, mem)
+			if err != nil || v.Unreadable != nil || v.Addr == 0 {
+				return 0
+			}
+			buf := make([]byte, d.t.bi.Arch.PtrSize())
+			if n, _ := mem.ReadMemory(buf, v.Addr); n < len(buf) {
+				return 0
+			}
+			var x uint64
+			for i, b := range buf {
+				x |= uint64(b) << (8 * i)
+			}
+			return x
+		}
+		if lo, hi := word("types"), word("etypes"); lo < hi {
+			d.typesLo, d.typesHi = lo, hi
+		}
+	}
+	if d.typesHi == 1 {
+		return 0, 0
+	}
+	return d.typesLo, d.typesHi
 }
 
 // Var implements hmap.DebugInfo.
