@@ -16,7 +16,7 @@
 //   - print: an entry of that map beside an entry of Delve's "print m" on a map of
 //     100,000 entries, from the command to the next prompt of a running dlv.
 //   - start: hmapdump on a binary of 30 MiB, from its start to its table: the
-//     program has then been run to the end of main.main, and ended. Beside it, dlv
+//     program has then been run to the end of main.main. Beside it, dlv
 //     exec on the same binary from its start to its prompt, where the program has
 //     not begun.
 package main
