@@ -347,7 +347,7 @@ func fields(tc testenv.Toolchain, version string) []field {
 func (s *stopped) checkHeader(t *testing.T, f *census.Found, m *testenv.Map) {
 	t.Helper()
 	var got, want []string
-	for _, v := range f.Fields {
+	for _, v := range f.Fields() {
 		got = append(got, fmt.Sprintf("%s %#x", v.Name, v.Bits))
 	}
 	for _, x := range fields(s.tc, s.truth.Go) {

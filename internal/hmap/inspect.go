@@ -8,9 +8,6 @@ import (
 // Map is what [Inspect] found out about one map.
 type Map struct {
 	Header Header
-	// Fields are all fields of the header in the order of memory, those that
-	// this package does not interpret included.
-	Fields []Value
 	Type   *Type
 	Layout *Layout
 
@@ -49,6 +46,21 @@ type Map struct {
 	Busy bool
 	// Complete says that all of the map's memory could be read.
 	Complete bool
+
+	rec []byte // the header as it lies in memory
+}
+
+// Fields are all fields of the header in the order of memory, those that this
+// package does not interpret included. A nil map has none.
+func (m *Map) Fields() []Value {
+	if m.rec == nil {
+		return nil
+	}
+	vs := make([]Value, len(m.Layout.Header.Fields))
+	for i, f := range m.Layout.Header.Fields {
+		vs[i] = Value{f, f.uint(m.rec)}
+	}
+	return vs
 }
 
 // Load is the share of Slots that is full, from 0 to 1; a Classic map with
@@ -152,9 +164,7 @@ func Inspect(mem Memory, t *Type, addr Addr, opts Options) (*Map, error) {
 		return m, err
 	}
 	m.Header = l.decodeHeader(addr, rec)
-	for _, f := range l.Header.Fields {
-		m.Fields = append(m.Fields, Value{f, f.uint(rec)})
-	}
+	m.rec = rec
 	in := &inspector{mem: mem, l: l, m: m, opts: opts}
 	m.Busy = m.Header.WriterInside(l.Consts)
 	m.Bytes = int64(l.Alloc.RoundUp(uint64(l.Header.Size), true))

@@ -143,7 +143,7 @@ func wantOf(t testing.TB, mem Memory, m *Map) snapshotWant {
 		GrowIn: m.GrowIn, Groups: m.Groups, Growth: m.Growth, Overflow: m.Overflow, Tables: slices.Clone(m.Tables),
 		Entries: entries(t, mem, m),
 	}
-	for _, f := range m.Fields {
+	for _, f := range m.Fields() {
 		w.Fields[f.Name] = f.Bits
 	}
 	sort.Strings(w.Entries)

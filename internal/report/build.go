@@ -117,7 +117,7 @@ func buildMap(f *census.Found) Map {
 	if m.Goroutines == nil {
 		m.Goroutines = []int64{}
 	}
-	for _, v := range f.Fields {
+	for _, v := range f.Fields() {
 		m.Header = append(m.Header, Field{v.Name, fieldValue(v)})
 		if v.Name == "flags" {
 			m.Header = append(m.Header, Field{"flag_names", h.FlagNames(l.Consts)})
