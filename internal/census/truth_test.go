@@ -416,17 +416,8 @@ func (s *stopped) checkEntries(t *testing.T, f *census.Found, m *testenv.Map) {
 		}
 		return strings.Compare(a.Elem, b.Elem)
 	})
-	want := m.Entries
-	if strings.HasPrefix(s.truth.Go, "go1.23") || strings.HasPrefix(s.truth.Go, "go1.24") {
-		// These linkers leave out of the debug information a pointer type that
-		// only interfaces hold; nor can Delve name it.
-		got = slices.DeleteFunc(got, func(e testenv.Entry) bool { return strings.Contains(e.Key+e.Elem, "no debug information for it") })
-		want = slices.DeleteFunc(slices.Clone(want), func(e testenv.Entry) bool {
-			return len(got) < len(m.Entries) && strings.Contains(e.Key+e.Elem, "iface(*main.cat,")
-		})
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("%s: entries\n%q\nwant\n%q", m.Name, got, want)
+	if !slices.Equal(got, m.Entries) {
+		t.Errorf("%s: entries\n%q\nwant\n%q", m.Name, got, m.Entries)
 	}
 }
 
