@@ -365,6 +365,11 @@ func (m *delveMemory) ReadMemory(buf []byte, addr uint64) (int, error) {
 	if err := (*Target)(m).valid(); err != nil {
 		return 0, fmt.Errorf("read memory at %#x: %w", addr, err)
 	}
+	if m.kind != opened {
+		if n, err, ok := readLive(m.tgt.Pid(), buf, addr); ok {
+			return n, err
+		}
+	}
 	mem := m.tgt.Memory()
 	for n := 0; ; {
 		if n == len(buf) {
