@@ -103,7 +103,7 @@ const dieFromSignal = "runtime.dieFromSignal"
 // An unknown At is a *LocationError. All breakpoints are taken out before
 // Continue returns.
 func (t *Target) Continue(ctx context.Context, until Until) (stop Stop, err error) {
-	if t.kind == opened {
+	if !t.Live() {
 		return Stop{}, fmt.Errorf("continue: %w", ErrNotLive)
 	}
 	if err := t.valid(); err != nil {

@@ -10,6 +10,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/go-delve/delve/pkg/dwarf/op"
 	"github.com/go-delve/delve/pkg/proc"
@@ -25,6 +26,7 @@ const (
 	launched kind = iota
 	attached
 	opened // a core dump
+	frozen // a copy of a running process
 )
 
 // Target is an inspected program that stands still, except while Continue runs.
@@ -46,6 +48,8 @@ type Target struct {
 	ours     map[uint64]purpose // breakpoints that are set, by address
 	warnings []string
 	tempCore string // a core file that was made readable for Delve
+	image    frozenImage
+	pause    time.Duration // of making the image
 
 	mu          sync.Mutex
 	running     bool
@@ -196,7 +200,7 @@ func (t *Target) init() error {
 	t.ours = make(map[uint64]purpose)
 	t.mem = (*delveMemory)(t)
 	t.debug = newDebugInfo(t)
-	if t.kind == opened {
+	if !t.Live() {
 		return nil
 	}
 	return t.clearBreakpoints()
@@ -264,8 +268,9 @@ func (t *Target) Path() string { return t.path }
 // Pid is the process's id, in a core the one that it had.
 func (t *Target) Pid() int { return t.tgt.Pid() }
 
-// Live reports whether the target is a process rather than a core.
-func (t *Target) Live() bool { return t.kind != opened }
+// Live reports whether the target is a process that can run, rather than a core
+// or a frozen copy.
+func (t *Target) Live() bool { return t.kind != opened && t.kind != frozen }
 
 // Warnings are remarks on how the target was opened: a core that was cut off.
 func (t *Target) Warnings() []string { return t.warnings }
@@ -309,6 +314,9 @@ func (t *Target) Close() error {
 		}
 	}
 	t.tty.reclaim()
+	if t.image != nil {
+		errs = append(errs, t.image.Close())
+	}
 	if t.core != nil {
 		errs = append(errs, t.core.Close())
 	}
@@ -365,7 +373,7 @@ func (m *delveMemory) ReadMemory(buf []byte, addr uint64) (int, error) {
 	if err := (*Target)(m).valid(); err != nil {
 		return 0, fmt.Errorf("read memory at %#x: %w", addr, err)
 	}
-	if m.kind != opened {
+	if m.kind != opened && m.kind != frozen {
 		if n, err, ok := readLive(m.tgt.Pid(), buf, addr); ok {
 			return n, err
 		}

@@ -1,0 +1,174 @@
+package target
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/go-delve/delve/pkg/dwarf/op"
+	"github.com/go-delve/delve/pkg/proc"
+	"github.com/go-delve/delve/pkg/proc/amd64util"
+	"github.com/go-delve/delve/pkg/proc/linutil"
+)
+
+// errFrozen answers what a frozen copy cannot do.
+var errFrozen = errors.New("a frozen copy does not run, and is not written to")
+
+// group makes a target of the image for Delve.
+func (im *image) group(exe string) (*proc.TargetGroup, error) {
+	sort.Slice(im.threads, func(i, j int) bool { return im.threads[i].tid < im.threads[j].tid })
+	p := &frozenProcess{image: im, breakpoints: proc.NewBreakpointMap(), byID: make(map[int]*frozenThread, len(im.threads))}
+	current := im.threads[0]
+	for _, th := range im.threads {
+		th.process = p
+		p.byID[th.tid] = th
+		if th.tid == im.pid {
+			current = th
+		}
+	}
+	grp, add := proc.NewGroup(p, proc.NewTargetGroupConfig{StopReason: proc.StopAttached})
+	// The debug information was loaded under this path: Delve does not read it again.
+	if _, err := add(p, im.pid, current, exe, proc.StopAttached, ""); err != nil {
+		return nil, err
+	}
+	im.opened = true
+	// As attaching does: stacks lead through C's libraries. Without, they end there.
+	_ = guard("find libraries", func() error { return linutil.ElfUpdateSharedObjects(p) })
+	return grp, nil
+}
+
+// frozenProcess is the image as a process of Delve's. The embedded interface is nil:
+// two of its methods name types that only Delve can name, and nobody calls those.
+type frozenProcess struct {
+	proc.ProcessInternal
+	*image
+	byID        map[int]*frozenThread
+	breakpoints proc.BreakpointMap
+}
+
+func (p *frozenProcess) BinInfo() *proc.BinaryInfo           { return p.bi }
+func (p *frozenProcess) EntryPoint() (uint64, error)         { return p.entry, nil }
+func (p *frozenProcess) Breakpoints() *proc.BreakpointMap    { return &p.breakpoints }
+func (p *frozenProcess) Memory() proc.MemoryReadWriter       { return p }
+func (p *frozenProcess) Valid() (bool, error)                { return true, nil }
+func (p *frozenProcess) SupportsBPF() bool                   { return false }
+func (p *frozenProcess) FollowExec(bool) error               { return errFrozen }
+func (p *frozenProcess) StartCallInjection() (func(), error) { return nil, errFrozen }
+
+func (p *frozenProcess) WriteBreakpoint(*proc.Breakpoint) error            { return errFrozen }
+func (p *frozenProcess) EraseBreakpoint(*proc.Breakpoint) error            { return errFrozen }
+func (p *frozenProcess) RequestManualStop(*proc.ContinueOnceContext) error { return errFrozen }
+func (p *frozenProcess) MemoryMap() ([]proc.MemoryMapEntry, error) {
+	return nil, proc.ErrMemoryMapNotSupported
+}
+func (p *frozenProcess) StepInstruction(int) error               { return errFrozen }
+func (p *frozenProcess) Detach(int, bool) error                  { return nil }
+func (p *frozenProcess) Close() error                            { return nil }
+func (p *frozenProcess) WriteMemory(uint64, []byte) (int, error) { return 0, errFrozen }
+func (p *frozenProcess) ContinueOnce(*proc.ContinueOnceContext) (proc.Thread, proc.StopReason, error) {
+	return nil, proc.StopUnknown, errFrozen
+}
+
+func (p *frozenProcess) ThreadList() []proc.Thread {
+	list := make([]proc.Thread, len(p.threads))
+	for i, th := range p.threads {
+		list[i] = th
+	}
+	return list
+}
+
+func (p *frozenProcess) FindThread(tid int) (proc.Thread, bool) {
+	th, ok := p.byID[tid]
+	return th, ok
+}
+
+// ReadMemory reads the image: one system call, however much it is, up to memory that
+// is not there.
+func (p *frozenProcess) ReadMemory(buf []byte, addr uint64) (int, error) {
+	n, err := readProcess(p.copy, buf, addr)
+	if err == unix.ESRCH {
+		err = errCopyGone
+	}
+	return n, err
+}
+
+var errCopyGone = errors.New("the frozen copy is gone: somebody killed it, or memory ran out")
+
+// readProcess reads a process's memory by process_vm_readv.
+func readProcess(pid int, buf []byte, addr uint64) (int, error) {
+	for n := 0; ; {
+		if n == len(buf) {
+			return n, nil
+		}
+		local := unix.Iovec{Base: &buf[n], Len: uint64(len(buf) - n)}
+		remote := unix.RemoteIovec{Base: uintptr(addr) + uintptr(n), Len: len(buf) - n}
+		// It stops without an error in front of memory that is not there, and at 2 GiB.
+		k, err := unix.ProcessVMReadv(pid, []unix.Iovec{local}, []unix.RemoteIovec{remote}, 0)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || k <= 0 {
+			if err == nil || err == unix.EFAULT {
+				err = fmt.Errorf("no memory at %#x", addr+uint64(n))
+			}
+			return n, err
+		}
+		n += k
+	}
+}
+
+// frozenThread is a thread as it was when the process was frozen.
+type frozenThread struct {
+	*image
+	process *frozenProcess
+	tid     int
+	signal  int // the one that it was about to be handed
+	regs    linutil.AMD64PtraceRegs
+	xstate  []byte // nil for a thread in a system call: no variable is in these registers there
+	common  proc.CommonThread
+}
+
+// read reads the registers of the thread, which is stopped.
+func (th *frozenThread) read() error {
+	if err := getRegs(th.tid, &th.regs); err != 0 {
+		return err
+	}
+	if int64(th.regs.Orig_rax) >= 0 {
+		return nil
+	}
+	buf := make([]byte, maxXstate)
+	iov := unix.Iovec{Base: &buf[0], Len: uint64(len(buf))}
+	if err := ptraceAt(unix.PTRACE_GETREGSET, th.tid, ntXstate, unsafe.Pointer(&iov)); err == 0 {
+		th.xstate = buf[:iov.Len]
+	}
+	return nil // Delve does without them where the kernel does not give them
+}
+
+// Registers implements proc.Thread.
+func (th *frozenThread) Registers() (proc.Registers, error) {
+	regs := th.regs
+	return linutil.NewAMD64Registers(&regs, func(r *linutil.AMD64Registers) error {
+		var x amd64util.AMD64Xstate
+		if th.xstate == nil {
+			r.Fpregset = &x
+			return nil
+		}
+		x.Xsave = th.xstate
+		err := amd64util.AMD64XstateRead(th.xstate, true, &x, 0)
+		r.Fpregs, r.Fpregset = x.Decode(), &x
+		return err
+	}), nil
+}
+
+func (th *frozenThread) ThreadID() int                          { return th.tid }
+func (th *frozenThread) BinInfo() *proc.BinaryInfo              { return th.bi }
+func (th *frozenThread) ProcessMemory() proc.MemoryReadWriter   { return th.process }
+func (th *frozenThread) Common() *proc.CommonThread             { return &th.common }
+func (th *frozenThread) Breakpoint() *proc.BreakpointState      { return &proc.BreakpointState{} }
+func (th *frozenThread) SetCurrentBreakpoint(bool) error        { return nil }
+func (th *frozenThread) SoftExc() bool                          { return false }
+func (th *frozenThread) RestoreRegisters(proc.Registers) error  { return errFrozen }
+func (th *frozenThread) SetReg(uint64, *op.DwarfRegister) error { return errFrozen }
