@@ -111,7 +111,7 @@ func classicCorruptions() []corruption {
 			e := c.slot(func(e *Entry) bool { return e.Chain == 1 })
 			link(c, e.At, e.At)
 		}, true},
-		{"hash", "the tophash is", "idle", func(c *corrupted) { e := c.slot(full); c.meta(e, e.Meta^0x40) }, false},
+		{"hash", "the tophash is", "idle", func(c *corrupted) { e := c.slot(full); c.meta(e, max(e.Meta+1, 5)) }, false}, // another one of a full slot
 		{"place", "belongs into bucket", "idle", func(c *corrupted) {
 			// The seed is of no matter to the tophash alone: exchange two buckets.
 			b := c.m.Layout.Block

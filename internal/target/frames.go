@@ -139,20 +139,26 @@ func (t *Target) stopFrame(inner bool) (*stackAt, bool) {
 			return s, true
 		}
 	}
-	var g *proc.G
-	err := guard("find goroutine", func() (err error) { g, err = proc.FindGoroutine(t.tgt, 1); return err })
-	if err == nil && g != nil {
-		if s, err := t.stack(g, maxFrames); err == nil && len(s.frames) > 0 {
-			if i, ok := t.userFrame(s.frames); ok {
-				s.index = i
-				return s, true
-			}
-			if first == nil {
-				first = s
-			}
-		}
+	if s, ok := t.mainFrame(); ok {
+		return s, true
 	}
 	return first, first != nil
+}
+
+// mainFrame is the user frame of goroutine 1.
+func (t *Target) mainFrame() (*stackAt, bool) {
+	var g *proc.G
+	err := guard("find goroutine", func() (err error) { g, err = proc.FindGoroutine(t.tgt, 1); return err })
+	if err != nil || g == nil {
+		return nil, false
+	}
+	s, err := t.stack(g, maxFrames)
+	if err != nil {
+		return nil, false
+	}
+	i, ok := t.userFrame(s.frames)
+	s.index = i
+	return s, ok
 }
 
 // userFrame returns the innermost frame outside the standard library; failing

@@ -983,7 +983,7 @@ func TestFrozenPause(t *testing.T) {
 		t.Skip("measures")
 	}
 	bin := buildSource(t, "fork", forkProgram)
-	for _, c := range []struct{ entries, threads int }{{1000, 0}, {13000000, 0}, {1000, 1000}, {13000000, 1000}} {
+	for _, c := range []struct{ entries, threads int }{{1000, 0}, {20000000, 0}, {1000, 1000}, {20000000, 1000}} {
 		p := start(t, nil, bin, strconv.Itoa(c.entries), strconv.Itoa(c.threads))
 		p.line()
 		var forks, pauses []time.Duration

@@ -369,6 +369,24 @@ func (t *Target) Eval(expr string) (Root, error) {
 		}
 		return r, nil
 	}
+	r, err := t.evalInStack(s, expr)
+	if err != nil && notFound(err) && s.goroutine != 1 {
+		// Which goroutine a process that is attached to, or interrupted, happens to
+		// be in is chance: main's variables can be named all the same.
+		if main, ok := t.mainFrame(); ok {
+			if r, err := t.evalInStack(main, expr); err == nil {
+				return r, nil
+			}
+		}
+	}
+	if err != nil {
+		return Root{}, &ExprError{expr, err}
+	}
+	return r, nil
+}
+
+// evalInStack evaluates in the frame of s, then in the user frames that called it.
+func (t *Target) evalInStack(s *stackAt, expr string) (Root, error) {
 	var first error
 	for i := s.index; i < len(s.frames); i++ {
 		f := &s.frames[i]
@@ -384,15 +402,17 @@ func (t *Target) Eval(expr string) (Root, error) {
 		if first == nil {
 			first = err
 		}
-		if !strings.Contains(err.Error(), "could not find symbol") {
+		if !notFound(err) {
 			break
 		}
 	}
 	if first == nil {
 		first = errors.New("the stopped goroutine has no frame to evaluate it in")
 	}
-	return Root{}, &ExprError{expr, first}
+	return Root{}, first
 }
+
+func notFound(err error) bool { return strings.Contains(err.Error(), "could not find symbol") }
 
 func (t *Target) evalRoot(scope *proc.EvalScope, expr string) (Root, error) {
 	v, err := t.evalIn(scope, expr, proc.LoadConfig{})
