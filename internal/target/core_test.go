@@ -203,6 +203,9 @@ func TestAttachErrors(t *testing.T) {
 func gcore(t *testing.T, pid int) string {
 	t.Helper()
 	if _, err := exec.LookPath("gcore"); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("gcore (gdb) is not installed: .ci/run installs it")
+		}
 		t.Skip("gcore (gdb) is not installed")
 	}
 	pre := filepath.Join(t.TempDir(), "core")

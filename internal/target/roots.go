@@ -353,8 +353,8 @@ func total(spans []Span) int64 {
 }
 
 // Eval evaluates a Go expression at the stop: in the frame that Stop describes;
-// if it names nothing there, in the frames that called it, outwards, of which
-// Root.Frame tells. Delve's forms are understood: package paths in quotes, casts of
+// if it names nothing there, in the frames that called it, outwards, then in those
+// of goroutine 1, of which Root.Goroutine and Root.Frame tell. Delve's forms are understood: package paths in quotes, casts of
 // addresses. It calls no function of the target. An expression that does not
 // parse, or names nothing, is an *ExprError.
 func (t *Target) Eval(expr string) (Root, error) {
