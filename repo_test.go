@@ -44,6 +44,8 @@ const importRules = `
 
 	# A stopped target, and who holds what in it.
 	internal/hmap < internal/target < internal/census, internal/watch, internal/probe;
+	# What the runtime keeps of its heap, of frames and in a sync.Map is memory.
+	internal/hmap < internal/heap, internal/stackmap, internal/syncmap < internal/census;
 	internal/census < internal/report;
 
 	internal/report, internal/census, internal/watch, internal/probe < cmd/hmapdump;

@@ -79,14 +79,14 @@ func Examine(src Source, res *Result, stop target.Stop, stacks []target.Stack) *
 	for _, g := range all {
 		held := heldBy(a.Map, g.ID)
 		for _, h := range held {
-			g.Holds = append(g.Holds, h.Path)
+			g.Holds = append(g.Holds, h.Path())
 		}
 		inside := g.Op != "" && onMap(a.Map, g, args[g.ID])
 		switch {
 		case inside:
 		case len(held) > 0:
 			g.Op, g.Symbol = "", ""
-			g.Func, g.File, g.Line = held[0].Func, held[0].File, held[0].Line
+			_, g.Func, g.File, g.Line = held[0].Frame()
 		case g.ID != a.Fatal:
 			continue
 		}
@@ -113,13 +113,14 @@ func onMap(f *Found, g Inside, args []hmap.Addr) bool {
 		return slices.Contains(args, f.Header.Addr)
 	}
 	held := heldBy(f, g.ID)
-	return slices.ContainsFunc(held, func(h Holder) bool { return h.Func == g.Func })
+	return slices.ContainsFunc(held, func(h *Holder) bool { return h.root().Func == g.Func })
 }
 
-func heldBy(f *Found, goroutine int64) []Holder {
-	var hs []Holder
-	for _, h := range f.Holders {
-		if h.Goroutine == goroutine && h.Func != "" {
+func heldBy(f *Found, goroutine int64) []*Holder {
+	var hs []*Holder
+	for i := range f.Holders {
+		h := &f.Holders[i]
+		if g, fn, _, _ := h.Frame(); g == goroutine && fn != "" {
 			hs = append(hs, h)
 		}
 	}
@@ -139,7 +140,7 @@ func suspect(fatal int64, all []Inside, args map[int64][]hmap.Addr, res *Result)
 	var held, others, busy []*Found
 	for _, f := range res.Maps {
 		for _, g := range all {
-			if g.ID == fatal && slices.ContainsFunc(heldBy(f, fatal), func(h Holder) bool { return h.Func == g.Func }) {
+			if g.ID == fatal && slices.ContainsFunc(heldBy(f, fatal), func(h *Holder) bool { return h.root().Func == g.Func }) {
 				held = append(held, f)
 			}
 		}

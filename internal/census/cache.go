@@ -1,10 +1,16 @@
 package census
 
-import "hmaptools/internal/hmap"
+import (
+	"sync"
+
+	"hmaptools/internal/hmap"
+)
 
 const (
 	pageBytes = 16 << 10
-	cachePool = 1024 // pages: 16 MiB
+	// cachePages bounds what is kept: 128 MiB, of a heap of some hundred MiB all
+	// that is scattered.
+	cachePages = 8 << 10
 	// cachedBytes is the largest read that goes through the cache; a longer one
 	// gains nothing.
 	cachedBytes = 4 << 10
@@ -12,16 +18,18 @@ const (
 
 // cache keeps the pages of a target that stands still: small objects lie side by
 // side, and a read of each alone costs a system call. Each page has one place, so
-// that a lookup is an index and what is kept is bounded.
+// that a lookup is an index and what is kept is bounded. Several goroutines may read
+// at a time if the memory behind it allows that.
 type cache struct {
 	mem   hmap.Memory
-	pages [cachePool]page
+	pages [cachePages]page
 }
 
 type page struct {
+	mu   sync.Mutex
 	addr uint64
-	data []byte // nil: empty, or the page cannot be read whole
-	bad  bool
+	data []byte // nil: empty
+	bad  bool   // the page cannot be read whole
 }
 
 // ReadMemory implements hmap.Memory.
@@ -31,25 +39,32 @@ func (c *cache) ReadMemory(buf []byte, addr uint64) (int, error) {
 	}
 	for n := 0; n < len(buf); {
 		at := addr + uint64(n)
-		p := c.page(at &^ (pageBytes - 1))
-		if p.bad {
+		k, ok := c.fromPage(buf[n:], at)
+		if !ok {
 			k, err := c.mem.ReadMemory(buf[n:], at)
 			return n + k, err
 		}
-		n += copy(buf[n:], p.data[at-p.addr:])
+		n += k
 	}
 	return len(buf), nil
 }
 
-func (c *cache) page(addr uint64) *page {
-	p := &c.pages[addr/pageBytes%cachePool]
-	if p.addr == addr && (p.bad || p.data != nil) {
-		return p
+// fromPage copies what lies at addr, up to the end of its page; ok is false if the
+// page cannot be read whole.
+func (c *cache) fromPage(buf []byte, addr uint64) (n int, ok bool) {
+	base := addr &^ (pageBytes - 1)
+	p := &c.pages[addr/pageBytes%cachePages]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.data == nil || p.addr != base {
+		if p.data == nil {
+			p.data = make([]byte, pageBytes)
+		}
+		k, _ := c.mem.ReadMemory(p.data, base)
+		p.addr, p.bad = base, k < pageBytes
 	}
-	if p.data == nil {
-		p.data = make([]byte, pageBytes)
+	if p.bad {
+		return 0, false
 	}
-	n, _ := c.mem.ReadMemory(p.data, addr)
-	p.addr, p.bad = addr, n < pageBytes
-	return p
+	return copy(buf, p.data[addr-base:]), true
 }

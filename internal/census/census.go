@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 
 	"hmaptools/internal/hmap"
 	"hmaptools/internal/target"
@@ -23,21 +24,36 @@ const (
 	MapValue  Kind = "mapvalue"  // the elem of an entry
 	MapKey    Kind = "mapkey"    // part of the key of an entry
 	Interface Kind = "interface" // the data word of an interface, or what it points at
+	Closure   Kind = "closure"   // a variable that a function captured
+	Channel   Kind = "channel"   // an element in a channel's buffer, or of a blocked sender
+	Unknown   Kind = "unknown"   // a word that is the header's address, whatever its type
 )
 
 // Holder is a word that is the address of a map's header.
 type Holder struct {
 	Kind Kind
-	Name string // of the variable at which the path starts: "main.srv", "m"
-	Path string // "main.srv.sessions[42].Attrs"
 	Type *hmap.Type
 	Addr hmap.Addr // of the word; 0 for a register
+	node node
+}
 
-	// Of the variable, where it belongs to a frame.
-	Goroutine int64
-	Func      string
-	File      string
-	Line      int
+func (h Holder) root() *target.Root { return h.node.top() }
+
+// Name is the variable at which the path starts: "main.srv", "m".
+func (h Holder) Name() string { return h.root().Name }
+
+// Path is the way from the variable to the word: "main.srv.sessions[42].Attrs". It
+// is made on demand and reads the target's memory where it has keys in it, so the
+// target must still stand where the census was taken.
+func (h Holder) Path() string { return h.node.String() }
+
+// Frame says to which call the variable belongs: goroutine, function, file and the
+// line where the frame is. All are zero for a package variable.
+func (h Holder) Frame() (goroutine int64, fn, file string, line int) {
+	if r := h.root(); r.Kind != target.Global {
+		return r.Goroutine, r.Func, r.File, r.Line
+	}
+	return 0, "", "", 0
 }
 
 // Found is a map with everybody who holds it.
@@ -48,8 +64,25 @@ type Found struct {
 	Errors     []error // what could not be read
 }
 
-// Shared reports whether two distinct words hold the header.
-func (f *Found) Shared() bool { return len(f.Holders) > 1 }
+// Shared reports whether two distinct places hold the header: words that are of no
+// type that could do not count.
+func (f *Found) Shared() bool {
+	n := 0
+	for i := 0; i < len(f.Holders) && n < 2; i++ {
+		if f.Holders[i].Kind != Unknown {
+			n++
+		}
+	}
+	return n > 1
+}
+
+// add notes a holder.
+func (f *Found) add(h Holder) {
+	if g, _, _, _ := h.Frame(); g != 0 {
+		f.Goroutines = append(f.Goroutines, g)
+	}
+	f.Holders = append(f.Holders, h)
+}
 
 // Lost is a variable of a map type whose value the compiler did not keep.
 type Lost struct {
@@ -62,11 +95,20 @@ type Lost struct {
 
 // Result is a census.
 type Result struct {
-	Maps    []*Found // by header address
-	Nil     int      // variables, fields and elements of a map type that are nil
-	Lost    []Lost
-	Objects int // looked at behind variables
-	Errors  []error
+	Maps []*Found // by header address
+	Nil  int      // variables, fields and elements of a map type that are nil
+	Lost []Lost
+	// Objects counts the values that were looked at under their types.
+	Objects int
+	// Bytes is how much memory they take.
+	Bytes uint64
+	// Unknown counts the words that hold a header though no type says so.
+	Unknown int
+	// Stale counts the pointers that cannot be what their type says: into free
+	// memory, over the end of an object. Variables that are not set yet are full of
+	// them.
+	Stale  int
+	Errors []error
 	// Cut counts the pointers, slices, interfaces and maps that lie deeper than
 	// Options.Depth and were not followed.
 	Cut int
@@ -75,7 +117,7 @@ type Result struct {
 // Options say how far a census goes.
 type Options struct {
 	// Depth is how many pointers, slices, interfaces and maps are followed from
-	// a variable: 0 lists the variables alone.
+	// a variable: 0 lists the variables alone, a negative number follows all.
 	Depth int
 	// Hashes makes it check every key against its control byte or tophash, where
 	// the target's hash can be had: see hmap.Types.Hash.
@@ -84,38 +126,84 @@ type Options struct {
 
 // Source is what a census needs of a target.
 type Source struct {
-	Memory hmap.Memory
+	Memory hmap.Memory // that several goroutines may read at a time
 	Types  *hmap.Types
 	Arch   string // GOARCH
 	Roots  []target.Root
+	// Closure returns what the function whose code starts at entry keeps in its
+	// closures, nil if it keeps nothing or that is not known. It may be nil.
+	Closure func(entry uint64) *hmap.Type
 }
 
 // Take lists the maps that the roots lead to.
 func Take(src Source, opts Options) *Result {
-	src.Memory = &cache{mem: src.Memory}
-	w := &walk{
-		src: src, opts: opts,
-		maps:  map[hmap.Addr][]*Found{},
-		seen:  map[object]bool{},
-		held:  map[heldWord]bool{},
-		leads: map[*hmap.Type]bool{},
-		res:   &Result{},
-	}
-	for i := range src.Roots {
-		if src.Roots[i].Kind != target.Expr {
-			w.root(&src.Roots[i])
+	w := newWalk(src, opts)
+	// What a program's own variables lead to is named by them. Those of the
+	// runtime and of sync lead to the rest: timers, deferred calls, pools.
+	from := func(is func(r *target.Root) bool) {
+		for i := range src.Roots {
+			if is(&src.Roots[i]) {
+				w.root(&src.Roots[i])
+			}
 		}
+		w.drain()
 	}
-	w.drain()
+	own := func(r *target.Root) bool { return r.Kind == target.Global && isRuntimes(r.Name) }
+	from(func(r *target.Root) bool { return r.Kind != target.Expr && !own(r) })
+	w.specials()
+	from(own)
 	// What an expression names has other names too, as a rule: those count.
-	for i := range src.Roots {
-		if src.Roots[i].Kind == target.Expr {
-			w.root(&src.Roots[i])
+	from(func(r *target.Root) bool { return r.Kind == target.Expr })
+	w.settle()
+	w.unexplained()
+	return w.result()
+}
+
+// isRuntimes reports whether a package variable is the runtime's or of a package
+// that works for it.
+func isRuntimes(name string) bool {
+	return isRuntime(name) || strings.HasPrefix(name, "sync.") || strings.HasPrefix(name, "internal/")
+}
+
+// settle makes holders of the words of the runtime's own types that hold a header: an
+// iterator's, for example. Those in the frames of the runtime's functions are copies
+// for the time of an operation.
+func (w *walk) settle() {
+	for _, p := range w.later {
+		if m := w.maps[p.header]; m != nil && p.holder.Addr != 0 {
+			if _, ok := w.held[uint64(p.holder.Addr)]; !ok && !isRuntime(p.holder.root().Func) {
+				w.held[uint64(p.holder.Addr)] = struct{}{}
+				m.add(p.holder)
+			}
 		}
 	}
-	w.drain()
-	for _, at := range w.maps {
-		for _, f := range at {
+}
+
+// nearest puts the shortest path first, and among equals the variable that the
+// target lists first.
+func nearest(a, b Holder) int {
+	unknown := func(h Holder) int {
+		if h.Kind == Unknown {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(cmp.Compare(unknown(a), unknown(b)), cmp.Compare(a.node.depth, b.node.depth),
+		cmp.Compare(a.node.at(0).ref.n, b.node.at(0).ref.n), cmp.Compare(a.Addr, b.Addr))
+}
+
+// result makes a Result of what was found.
+func (w *walk) result() *Result {
+	for _, m := range w.maps {
+		for ; m != nil; m = m.next {
+			f := m.Found
+			if f.Map == nil || len(f.Holders) == 0 {
+				continue
+			}
+			if m.entriesErr != nil {
+				f.Errors = append(f.Errors, m.entriesErr)
+			}
+			slices.SortStableFunc(f.Holders, nearest)
 			slices.Sort(f.Goroutines)
 			f.Goroutines = slices.Compact(f.Goroutines)
 			w.res.Maps = append(w.res.Maps, f)
@@ -146,12 +234,18 @@ func Named(src Source, opts Options, exprs []target.Root) (*Result, error) {
 	res.Maps, res.Lost = nil, nil
 	for _, k := range keys {
 		for _, f := range all {
-			if f.Header.Addr == k.addr && f.fits(k.t) && !slices.Contains(res.Maps, f) {
+			if f.Header.Addr == k.addr && sameLayout(f.Type, k.t) && !slices.Contains(res.Maps, f) {
 				res.Maps = append(res.Maps, f)
 			}
 		}
 	}
 	return res, nil
+}
+
+// mapKey is a header and the type under which it was met.
+type mapKey struct {
+	addr hmap.Addr
+	t    *hmap.Type
 }
 
 // resolve finds the header that an expression names: itself a map, or through

@@ -34,7 +34,7 @@ func TestHashes(t *testing.T) {
 				hashed := 0
 				for _, f := range census.Take(src, census.Options{Depth: 3, Hashes: true}).Maps {
 					for _, b := range f.Broken {
-						t.Errorf("%s: %s: %v", prog, f.Holders[0].Path, b)
+						t.Errorf("%s: %s: %v", prog, f.Holders[0].Path(), b)
 					}
 					hash := src.Types.Hash(src.Arch, f.Type.Key())
 					if hash == nil || f.Header.Len() == 0 || f.Type.Key().Size == 0 {
@@ -42,7 +42,7 @@ func TestHashes(t *testing.T) {
 					}
 					hashed++
 					if !wrongSeedBreaks(t, src, f) {
-						t.Errorf("%s: %s: the check passes with a wrong seed", prog, f.Holders[0].Path)
+						t.Errorf("%s: %s: the check passes with a wrong seed", prog, f.Holders[0].Path())
 					}
 				}
 				if hashed < 4 {

@@ -68,7 +68,7 @@ func (s *stopped) take(t *testing.T) {
 		t.Errorf("roots: %v", err)
 	}
 	s.src = census.Source{Memory: s.Memory(), Types: s.Types(), Roots: roots}
-	s.res = census.Take(s.src, census.Options{Depth: 10})
+	s.res = census.Take(s.src, census.Options{Depth: -1})
 	for _, err := range s.res.Errors {
 		t.Errorf("census: %v", err)
 	}
@@ -152,7 +152,7 @@ func (s *stopped) named(path string) []census.Holder {
 	var hs []census.Holder
 	for _, f := range s.res.Maps {
 		for _, h := range f.Holders {
-			if h.Path == path {
+			if h.Path() == path {
 				hs = append(hs, h)
 			}
 		}
@@ -172,7 +172,7 @@ func (s *stopped) at(addr uint64) *census.Found {
 func paths(f *census.Found) []string {
 	var ps []string
 	for _, h := range f.Holders {
-		ps = append(ps, h.Path)
+		ps = append(ps, h.Path())
 	}
 	return ps
 }
@@ -224,11 +224,11 @@ func (s *stopped) check(t *testing.T, lax []string) {
 				continue
 			}
 			if other, twice := words[h.Addr]; twice {
-				t.Errorf("%s and %s are one word at %s", h.Path, other, h.Addr)
+				t.Errorf("%s and %s are one word at %s", h.Path(), other, h.Addr)
 			}
-			words[h.Addr] = h.Path
+			words[h.Addr] = h.Path()
 			if got := s.word(t, h.Addr); got != uint64(f.Header.Addr) {
-				t.Errorf("%s: the word at %s is %#x, not the header's address %s", h.Path, h.Addr, got, f.Header.Addr)
+				t.Errorf("%s: the word at %s is %#x, not the header's address %s", h.Path(), h.Addr, got, f.Header.Addr)
 			}
 		}
 	}
@@ -236,7 +236,8 @@ func (s *stopped) check(t *testing.T, lax []string) {
 
 // isMain reports whether a variable of the program's own leads to the holder.
 func isMain(h census.Holder) bool {
-	return strings.HasPrefix(h.Name, "main.") || strings.HasPrefix(h.Func, "main.")
+	_, fn, _, _ := h.Frame()
+	return strings.HasPrefix(h.Name(), "main.") || strings.HasPrefix(fn, "main.")
 }
 
 func (s *stopped) word(t *testing.T, addr hmap.Addr) uint64 {

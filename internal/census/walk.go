@@ -2,10 +2,12 @@ package census
 
 import (
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
+	"hmaptools/internal/heap"
 	"hmaptools/internal/hmap"
 	"hmaptools/internal/target"
 )
@@ -17,48 +19,82 @@ const (
 	maxValue = 64 << 20
 	// maxErrors bounds Result.Errors.
 	maxErrors = 100
+	// sortedItems is from how many on items are looked at in the order of their
+	// addresses: what lies side by side is read at once.
+	sortedItems = 1 << 10
 )
 
 // object is a value in memory under one type.
 type object struct {
 	addr uint64
-	t    *hmap.Type
-	n    int64 // elements: of a slice's array, else 1
+	plan uint32
 }
 
-// item is an object to look at.
-type item struct {
-	object
-	from  *node
-	kind  Kind
-	depth int
-	slice bool   // the array of a slice, of n elements
-	found *Found // a map whose entries are to be looked at
-}
-
-// mapKey is a header and the type under which it was met.
-type mapKey struct {
-	addr hmap.Addr
-	t    *hmap.Type
-}
-
-// heldWord tells words apart: by address, or a register by its frame.
-type heldWord struct {
-	addr      uint64
-	goroutine int64
-	frame     int
-	path      string
+// met is a map that was met.
+type met struct {
+	*Found
+	header     hmap.Addr
+	t          *hmap.Type
+	keys       *plan // nil: they lead nowhere
+	elems      *plan
+	node       *node // the first that led to it
+	next       *met  // another way to lay out what is there
+	entriesErr error
 }
 
 type walk struct {
-	src   Source
-	opts  Options
-	res   *Result
-	maps  map[hmap.Addr][]*Found // one, or one for each way to lay out what is there
-	seen  map[object]bool
-	held  map[heldWord]bool
-	leads map[*hmap.Type]bool
-	queue []item
+	src     Source
+	opts    Options
+	res     *Result
+	workers int
+	plans   *plans
+	heap    *heap.Heap // nil if it cannot be read
+
+	maps   map[hmap.Addr]*met
+	fresh  []*met // to be inspected
+	seen   map[object]*node
+	runs   runs
+	held   map[uint64]struct{} // addresses of words
+	queue  []item
+	refs   map[refKey]*ref
+	fields map[*hmap.Type][2]*plan
+	roots  int64     // that were started at
+	later  []pending // words of the runtime's own that hold a header
+
+	runtime   runtimeFacts
+	sightings sync.Pool // of *[]sighting
+}
+
+// pending is a word that holds a header of which nothing else says what it is.
+type pending struct {
+	header hmap.Addr
+	holder Holder
+}
+
+// refKey tells apart the refs that are made of another on the way.
+type refKey struct {
+	of     *ref
+	t      *hmap.Type
+	detail string
+}
+
+func newWalk(src Source, opts Options) *walk {
+	src.Memory = &cache{mem: src.Memory}
+	w := &walk{
+		src: src, opts: opts, res: &Result{}, workers: workers(), plans: newPlans(src.Types),
+		maps: map[hmap.Addr]*met{}, seen: map[object]*node{}, held: map[uint64]struct{}{},
+		refs: map[refKey]*ref{}, fields: map[*hmap.Type][2]*plan{}, runs: runs{},
+	}
+	if opts.Hashes {
+		w.workers = 1 // the hash has a buffer
+	}
+	var err error
+	if w.heap, err = heap.Read(src.Memory, src.Types); err != nil {
+		w.fail(err)
+	}
+	w.runtime = readRuntime(src.Types)
+	w.sightings.New = func() any { return new([]sighting) }
+	return w
 }
 
 func (w *walk) fail(err error) {
@@ -67,8 +103,9 @@ func (w *walk) fail(err error) {
 	}
 }
 
+// root starts at a variable.
 func (w *walk) root(r *target.Root) {
-	if r.Type == nil || !w.leadsToMap(r.Type) {
+	if r.Type == nil || !w.plans.leadsOn(r.Type) {
 		return
 	}
 	if r.Err != nil && r.Raw == nil {
@@ -77,381 +114,459 @@ func (w *walk) root(r *target.Root) {
 		}
 		return
 	}
-	n := &node{label: r.Name, root: r}
+	w.roots++
 	kind := Kind(r.Kind)
 	if r.Kind == target.Expr {
 		if kind = Local; r.Goroutine == 0 {
 			kind = Global
 		}
 	}
-	if r.Raw != nil {
-		w.value(r.Type, r.Raw, 0, n, kind, 0)
+	it := item{
+		addr: r.Addr, plan: w.plans.of(r.Type), n: 1, first: -1, kind: kind,
+		node: &node{ref: &ref{op: opRoot, suffix: r.Name, root: r, n: w.roots}, index: -1},
+	}
+	if r.Raw == nil {
+		w.push(it)
 		return
 	}
-	w.object(item{object: object{r.Addr, r.Type, 1}, from: n, kind: kind})
+	s := &scanner{src: &w.src, ptr: int(w.plans.ptr)}
+	if int64(len(r.Raw)) >= it.plan.size {
+		s.value(it.plan, r.Raw, 0, -1, kind, 0)
+	}
+	w.res.Nil += s.out.nils
+	for i := range s.out.seen {
+		w.meet(&it, &s.out.seen[i])
+	}
 }
 
-// drain looks at everything that is queued, breadth first.
+// drain looks at everything that is queued, and at what that leads to: breadth
+// first, so that a holder has the shortest path that leads to it.
 func (w *walk) drain() {
+	var spare []item
+	w.inspect()
 	for len(w.queue) > 0 {
-		next := w.queue
-		w.queue = nil
-		for i := range next {
-			w.visit(&next[i])
+		items := w.queue
+		w.queue = spare[:0]
+		if len(items) >= sortedItems {
+			hmap.SortByAddr(items, func(it *item) hmap.Addr { return hmap.Addr(it.addr) })
 		}
+		w.level(items)
+		w.inspect()
+		clear(items)
+		spare = items
 	}
 }
 
-// visit looks at what was queued.
-func (w *walk) visit(it *item) {
-	if it.found != nil {
-		w.entries(it)
+// push queues an object unless it was looked at before.
+func (w *walk) push(it item) {
+	size := it.plan.size
+	if it.addr == 0 || it.n <= 0 || size <= 0 || size > maxValue || len(it.plan.refs) == 0 {
 		return
 	}
-	w.object(*it)
-}
-
-// object reads a value, or the elements of a slice in chunks, and walks them.
-func (w *walk) object(it item) {
-	if w.seen[it.object] {
-		// Seen before, under another name: the words are the same.
+	if it.first >= 0 {
+		w.pushRun(it)
 		return
 	}
-	w.seen[it.object] = true
+	key := object{it.addr, it.plan.id}
+	if _, ok := w.seen[key]; ok {
+		return
+	}
+	w.seen[key] = it.node
 	w.res.Objects++
-	size := it.t.Size
-	if size <= 0 || size > maxValue || it.n <= 0 {
-		return
-	}
-	if it.t.Kind == reflect.Array && size > chunkBytes && it.t.Elem() != nil && it.t.Elem().Size > 0 {
-		// A long array is read in chunks like a slice.
-		it.n, it.t = it.t.Len, it.t.Elem()
-		size = it.t.Size
-		w.elements(it, size)
-		return
-	}
-	if it.slice {
-		w.elements(it, size)
-		return
-	}
-	buf := make([]byte, size)
-	if !w.read(buf, it.addr, it.from) {
-		return
-	}
-	w.value(it.t, buf, it.addr, it.from, it.kind, it.depth)
+	w.queue = append(w.queue, it)
 }
 
-func (w *walk) elements(it item, size int64) {
-	per := max(1, chunkBytes/size)
-	var buf []byte
-	for i := int64(0); i < it.n; i += per {
-		k := min(per, it.n-i)
-		if int64(len(buf)) < k*size {
-			buf = make([]byte, k*size)
+// pushRun queues what was not yet looked at of values that lie side by side: slices
+// of one array overlap. Long ones are queued in pieces.
+func (w *walk) pushRun(it item) {
+	size := uint64(it.plan.size)
+	base := it.addr
+	if w.heap != nil {
+		if o, place := w.heap.Find(hmap.Addr(it.addr)); place == heap.Object {
+			base = uint64(o.Start)
 		}
-		if !w.read(buf[:k*size], it.addr+uint64(i*size), it.from) {
+	}
+	// The same elements, not shifted ones.
+	key := object{base + (it.addr-base)%size, it.plan.id}
+	for _, r := range w.runs.add(key, extent{it.addr, it.addr + uint64(it.n)*size}, it.node, it.first) {
+		part := it
+		part.addr, part.n, part.first = r.lo, int64((r.hi-r.lo)/size), it.first+int64((r.lo-it.addr)/size)
+		w.res.Objects += int(part.n)
+		per := int64(max(1, chunkBytes/size))
+		for part.n > 0 {
+			piece := part
+			piece.n = min(per, part.n)
+			w.queue = append(w.queue, piece)
+			part.addr += uint64(piece.n) * size
+			part.n -= piece.n
+			part.first += piece.n
+		}
+	}
+}
+
+// meet deals with a place that was seen in an item.
+func (w *walk) meet(it *item, s *sighting) {
+	switch s.ref.op {
+	case opMap:
+		w.hold(it, s)
+	case opHeader:
+		w.later = append(w.later, pending{hmap.Addr(s.w[0]), w.holder(it, s)})
+	case opArray:
+		w.push(item{addr: s.addr, plan: w.plans.of(s.ref.elem), n: s.ref.n, node: it.node.child(s.ref, s.index), kind: Element})
+	default:
+		if w.tooDeep(it.node) {
 			return
 		}
-		for j := range k {
-			at := it.addr + uint64((i+j)*size)
-			n := &node{parent: it.from, step: stepIndex, index: i + j}
-			w.value(it.t, buf[j*size:(j+1)*size], at, n, Element, it.depth)
-		}
+		w.follow(it, s)
 	}
 }
 
-func (w *walk) read(buf []byte, addr uint64, from *node) bool {
-	n, err := w.src.Memory.ReadMemory(buf, addr)
-	if n < len(buf) {
-		if err == nil {
-			err = fmt.Errorf("%d of %d bytes", n, len(buf))
-		}
-		w.fail(fmt.Errorf("read %s at %#x: %w", from, addr, err))
+// tooDeep reports whether what lies behind a place must not be looked at, and
+// counts it.
+func (w *walk) tooDeep(n *node) bool {
+	if w.opts.Depth < 0 || int64(n.depth)+int64(n.again) < int64(w.opts.Depth) {
 		return false
 	}
+	w.res.Cut++
 	return true
 }
 
-// value walks a value that lies in data, and in the target at addr (0: in
-// registers). kind is what a holder at this very place is.
-func (w *walk) value(t *hmap.Type, data []byte, addr uint64, from *node, kind Kind, depth int) {
-	switch t.Kind {
-	case reflect.Map:
-		w.hold(t, hmap.Addr(wordOf(data)), addr, from, kind, depth)
-	case reflect.Struct:
-		for _, f := range t.Fields() {
-			if !w.leadsToMap(f.Type) || f.Off < 0 || f.Off+f.Type.Size > int64(len(data)) {
-				continue
-			}
-			at := addr
-			if at != 0 {
-				at += uint64(f.Off)
-			}
-			w.value(f.Type, data[f.Off:f.Off+f.Type.Size], at, &node{parent: from, step: stepField, label: f.Name}, Field, depth)
+// follow queues what lies behind a pointer of some kind.
+func (w *walk) follow(it *item, s *sighting) {
+	r := s.ref
+	switch r.op {
+	case opPointer:
+		kind := Element // *p is the one element of what p points at
+		if r.kind == Closure {
+			kind = Closure
 		}
-	case reflect.Array:
-		e := t.Elem()
-		if e == nil || e.Size == 0 || !w.leadsToMap(e) {
-			return
-		}
-		for i := int64(0); i < t.Len && (i+1)*e.Size <= int64(len(data)); i++ {
-			at := addr
-			if at != 0 {
-				at += uint64(i * e.Size)
-			}
-			n := &node{parent: from, step: stepIndex, index: i}
-			w.value(e, data[i*e.Size:(i+1)*e.Size], at, n, Element, depth)
-		}
-	case reflect.Pointer:
-		if e := t.Elem(); e != nil && w.leadsToMap(e) {
-			// *p is the one element of what p points at.
-			w.follow(item{object: object{wordOf(data), e, 1}, from: deref(from, e), kind: Element, depth: depth + 1})
-		}
-	case reflect.Slice:
-		if e := t.Elem(); e != nil && w.leadsToMap(e) {
-			third := len(data) / 3
-			o := object{wordOf(data[:third]), e, int64(wordOf(data[third : 2*third]))}
-			if w.plausible(o, int64(wordOf(data[2*third:]))) {
-				w.follow(item{object: o, from: from, kind: Element, depth: depth + 1, slice: true})
-			}
-		}
-	case reflect.Interface:
-		w.iface(t, data, addr, from, depth)
+		w.pointer(it.node, r, s.index, s.w[0], r.elem, kind)
+	case opSlice:
+		w.slice(it.node, r, s)
+	case opIface:
+		w.iface(it, s)
+	case opFunc:
+		w.closure(it.node, r, s.index, s.w[0])
+	case opChan:
+		w.channel(it.node, r, s.index, s.w[0])
+	case opPool:
+		w.pool(it.node, r, s)
+	case opTrie:
+		w.trie(it.node, r, s)
+	case opReflect:
+		w.reflected(it, s)
 	}
 }
 
-// plausible reports whether the array of a slice can be what the slice says: a
-// variable that the program has not set yet may hold anything, and a length taken
-// from it would lead through all of memory.
-func (w *walk) plausible(o object, capacity int64) bool {
-	if o.n < 0 || o.n > capacity || o.t.Size <= 0 {
+// pointer queues the one value that a pointer points at.
+func (w *walk) pointer(from *node, r *ref, index int64, addr uint64, elem *hmap.Type, kind Kind) {
+	p := w.plans.of(elem)
+	if len(p.refs) == 0 {
+		return
+	}
+	key := object{addr, p.id}
+	if _, ok := w.seen[key]; ok {
+		return
+	}
+	if !w.fits(addr, uint64(p.size)) {
+		w.res.Stale++
+		return
+	}
+	w.push(item{addr: addr, plan: p, n: 1, first: -1, node: from.child(r, index), kind: kind})
+}
+
+// slice queues the array behind a slice: up to its capacity, since what lies behind
+// its length is kept alive too.
+func (w *walk) slice(from *node, r *ref, s *sighting) {
+	p := w.plans.of(r.elem)
+	addr, n, c := s.w[0], int64(s.w[1]), int64(s.w[2])
+	if len(p.refs) == 0 || p.size <= 0 {
+		return
+	}
+	if n < 0 || n > c || c > maxArray/p.size || !w.fits(addr, uint64(c)*uint64(p.size)) {
+		w.res.Stale++
+		return
+	}
+	at := from.child(r, s.index)
+	w.push(item{addr: addr, plan: p, n: n, node: at, kind: Element})
+	if c > n {
+		w.push(item{
+			addr: addr + uint64(n*p.size), plan: p, n: c - n, first: n, kind: Element,
+			node: from.child(w.variant(r, nil, "[:cap]", func(x *ref) { x.suffix += "[:cap]" }), s.index),
+		})
+	}
+}
+
+// maxArray bounds the bytes of an array.
+const maxArray = 1 << 44
+
+// variant returns r with a change, always the same for the same type and detail.
+func (w *walk) variant(r *ref, t *hmap.Type, detail string, change func(*ref)) *ref {
+	key := refKey{r, t, detail}
+	v := w.refs[key]
+	if v == nil {
+		c := *r
+		change(&c)
+		v = &c
+		w.refs[key] = v
+	}
+	return v
+}
+
+// iface looks at what an interface holds.
+func (w *walk) iface(it *item, s *sighting) {
+	words := make([]byte, 2*w.plans.ptr)
+	putWord(words[:w.plans.ptr], s.w[0])
+	putWord(words[w.plans.ptr:], s.w[1])
+	dyn, at, direct, err := w.src.Types.Dynamic(s.ref.t, words)
+	if err != nil || dyn == nil || !w.plans.leadsOn(dyn) {
+		return // a type without debug information leads nowhere that has a name
+	}
+	r := w.variant(s.ref, dyn, "", func(x *ref) { x.assert = dyn.Name })
+	if !direct {
+		w.pointer(it.node, r, s.index, uint64(at), dyn, Interface)
+		return
+	}
+	// The data word is the value: a place of its own, one word further on.
+	addr := s.addr
+	if addr != 0 {
+		addr += uint64(w.plans.ptr)
+	}
+	sub := scanner{src: &w.src, ptr: int(w.plans.ptr)}
+	if p := w.plans.of(dyn); p.size == w.plans.ptr {
+		sub.value(p, words[w.plans.ptr:], addr, -1, Interface, 0)
+	}
+	at2 := &item{node: it.node.child(r, s.index), kind: Interface}
+	for i := range sub.out.seen {
+		w.meet(at2, &sub.out.seen[i])
+	}
+}
+
+func putWord(b []byte, x uint64) {
+	for i := range b {
+		b[i] = byte(x >> (8 * i))
+	}
+}
+
+// fits reports whether a value of size bytes can lie at addr: not in free memory of
+// the heap, and not over the end of an object. A variable that the program has not
+// set yet may hold anything.
+func (w *walk) fits(addr, size uint64) bool {
+	if addr+size < addr || addr < minAddr {
 		return false
 	}
-	if o.n <= chunkBytes/o.t.Size { // a product may overflow
+	if w.heap == nil {
+		if size <= chunkBytes {
+			return true
+		}
+		var last [1]byte
+		n, _ := w.src.Memory.ReadMemory(last[:], addr+size-1)
+		return n == 1
+	}
+	o, place := w.heap.Find(hmap.Addr(addr))
+	switch place {
+	case heap.Object, heap.Manual:
+		return addr+size <= uint64(o.End())
+	case heap.Free:
+		return false
+	}
+	if size <= chunkBytes {
 		return true
 	}
 	var last [1]byte
-	bytes := uint64(capacity) * uint64(o.t.Size)
-	if bytes/uint64(o.t.Size) != uint64(capacity) || o.addr+bytes < o.addr {
-		return false
-	}
-	n, _ := w.src.Memory.ReadMemory(last[:], o.addr+bytes-1)
+	n, _ := w.src.Memory.ReadMemory(last[:], addr+size-1)
 	return n == 1
 }
 
-// deref is the path of what a pointer points at: fields of a struct follow the
-// pointer's own path, as in Go.
-func deref(n *node, e *hmap.Type) *node {
-	if e.Kind == reflect.Struct {
-		return n
-	}
-	return &node{parent: n, step: stepDeref}
-}
+// minAddr is below every address: the first page is never mapped.
+const minAddr = 4096
 
-func (w *walk) iface(t *hmap.Type, data []byte, addr uint64, from *node, depth int) {
-	half := len(data) / 2
-	if wordOf(data[:half]) == 0 {
-		return
-	}
-	dyn, at, direct, err := w.src.Types.Dynamic(t, data)
-	if err != nil || !w.leadsToMap(dyn) {
-		return // a type without debug information leads nowhere that has a name
-	}
-	n := &node{parent: from, step: stepAssert, label: dyn.Name}
-	if direct {
-		if addr != 0 {
-			addr += uint64(half)
-		}
-		w.value(dyn, data[half:], addr, n, Interface, depth+1)
-		return
-	}
-	w.follow(item{object: object{uint64(at), dyn, 1}, from: n, kind: Interface, depth: depth + 1})
-}
-
-// follow queues an object behind a pointer.
-func (w *walk) follow(it item) {
-	if it.addr == 0 || it.n <= 0 {
-		return
-	}
-	if it.depth > w.opts.Depth {
-		w.res.Cut++
-		return
-	}
-	if !w.seen[it.object] {
-		w.queue = append(w.queue, it)
-	}
+// holder makes a holder of a place.
+func (w *walk) holder(it *item, s *sighting) Holder {
+	return Holder{Kind: s.kind, Addr: hmap.Addr(s.addr), Type: s.ref.t, node: *it.node.child(s.ref, s.index)}
 }
 
 // hold notes a word that holds a map.
-func (w *walk) hold(t *hmap.Type, header hmap.Addr, addr uint64, from *node, kind Kind, depth int) {
-	if header == 0 {
-		w.res.Nil++
-		return
-	}
-	top := from.top()
-	path := from.String()
-	word := heldWord{addr: addr}
-	if addr == 0 {
-		word = heldWord{0, top.Goroutine, top.Frame, path}
-	}
-	if w.held[word] {
-		return
-	}
-	w.held[word] = true
-	f := w.known(header, t)
-	if f == nil {
-		f = w.inspect(t, header, path)
-		if f == nil {
+func (w *walk) hold(it *item, s *sighting) {
+	header, t := hmap.Addr(s.w[0]), s.ref.t
+	if s.addr != 0 {
+		if _, ok := w.held[s.addr]; ok {
 			return
 		}
-		w.maps[header] = append(w.maps[header], f)
-		l := f.Layout
-		if w.leadsToMap(l.Key) || w.leadsToMap(l.Elem) {
-			if depth+1 > w.opts.Depth {
-				w.res.Cut++
-			} else {
-				w.queue = append(w.queue, item{found: f, from: from, depth: depth + 1})
-			}
+	}
+	m := w.known(header, t)
+	if m == nil {
+		if m = w.discover(it, s, header, t); m == nil {
+			return
 		}
 	}
-	if top.Kind == target.Expr && len(f.Holders) > 0 {
+	if s.addr != 0 {
+		w.held[s.addr] = struct{}{}
+	}
+	h := w.holder(it, s)
+	if h.root().Kind == target.Expr && len(m.Holders) > 0 {
 		return // a copy of the word, in a register or in hmapdump itself
 	}
-	h := Holder{Kind: kind, Name: top.Name, Path: path, Type: t, Addr: hmap.Addr(addr)}
-	if top.Kind != target.Global {
-		h.Goroutine, h.Func, h.File, h.Line = top.Goroutine, top.Func, top.File, top.Line
-		if top.Goroutine != 0 {
-			f.Goroutines = append(f.Goroutines, top.Goroutine)
-		}
-	}
-	f.Holders = append(f.Holders, h)
+	m.add(h)
 }
 
-// inspect reads the map at the header.
-func (w *walk) inspect(t *hmap.Type, header hmap.Addr, path string) *Found {
-	var how hmap.Options
-	if w.opts.Hashes {
-		how.Hash = w.src.Types.Hash(w.src.Arch, t.Key())
-	}
-	m, err := hmap.Inspect(w.src.Memory, t, header, how)
-	if m == nil {
-		w.fail(fmt.Errorf("%s: %w", path, err))
+// discover notes a map that was not met before. It is nil if there is none.
+func (w *walk) discover(it *item, s *sighting, header hmap.Addr, t *hmap.Type) *met {
+	l, err := t.Layout()
+	if err != nil {
+		w.fail(fmt.Errorf("%s: %w", it.node.child(s.ref, s.index), err))
 		return nil
 	}
-	f := &Found{Map: m}
-	if err != nil {
-		f.Errors = append(f.Errors, err)
+	if !w.isHeader(header, uint64(l.Header.Size)) {
+		w.res.Stale++
+		return nil
 	}
-	return f
+	m := &met{Found: &Found{}, t: t, node: it.node.child(s.ref, s.index), next: w.maps[header], header: header}
+	w.maps[header] = m
+	w.fresh = append(w.fresh, m)
+	return m
+}
+
+// isHeader reports whether a header can lie at an address: one on the heap is an
+// object of its own, since it is allocated alone.
+func (w *walk) isHeader(addr hmap.Addr, size uint64) bool {
+	if !w.fits(uint64(addr), size) {
+		return false
+	}
+	if w.heap == nil {
+		return true
+	}
+	o, place := w.heap.Find(addr)
+	return place != heap.Object || o.Start == addr
+}
+
+// inspect reads the maps that were met since it was called last, on all processors,
+// and queues the entries of those that lead on.
+func (w *walk) inspect() {
+	for len(w.fresh) > 0 {
+		fresh := w.fresh
+		w.fresh = nil
+		// The first of each type alone: it settles what the type's layout is made of.
+		first := map[*hmap.Type]bool{}
+		var in hmap.Inspector
+		rest := fresh[:0:0]
+		for _, m := range fresh {
+			if first[m.t] {
+				rest = append(rest, m)
+				continue
+			}
+			first[m.t] = true
+			w.read(&in, m)
+		}
+		if len(rest) < itemsPerTurn || w.workers < 2 {
+			for _, m := range rest {
+				w.read(&in, m)
+			}
+		} else {
+			var next atomic.Int64
+			var group sync.WaitGroup
+			for range w.workers {
+				group.Go(func() {
+					var in hmap.Inspector
+					for {
+						to := next.Add(itemsPerTurn)
+						for _, m := range rest[min(to-itemsPerTurn, int64(len(rest))):min(to, int64(len(rest)))] {
+							w.read(&in, m)
+						}
+						if to >= int64(len(rest)) {
+							return
+						}
+					}
+				})
+			}
+			group.Wait()
+		}
+		for _, m := range fresh {
+			w.inside(m)
+		}
+	}
+}
+
+// read inspects one map.
+func (w *walk) read(in *hmap.Inspector, m *met) {
+	var how hmap.Options
+	if w.opts.Hashes {
+		how.Hash = w.src.Types.Hash(w.src.Arch, m.t.Key())
+	}
+	read, err := in.Inspect(w.src.Memory, m.t, m.header, how)
+	m.Map, m.Errors = read, nil
+	if err != nil {
+		m.Errors = []error{err}
+	}
+}
+
+// inside queues the entries of a map if they lead on.
+func (w *walk) inside(m *met) {
+	l := m.Layout
+	fs, ok := w.fields[m.t]
+	if !ok {
+		text := hmap.NewFormatter(w.src.Memory, w.src.Types)
+		text.MaxText = 60
+		fs = [2]*plan{w.entryPlan(l.Key, l.Key, true, text), w.entryPlan(l.Elem, l.Key, false, text)}
+		w.fields[m.t] = fs
+	}
+	m.keys, m.elems = fs[0], fs[1]
+	if m.keys == nil && m.elems == nil {
+		return
+	}
+	if m.Header.Len() == 0 && m.Len == 0 {
+		return
+	}
+	if w.tooDeep(m.node) {
+		return
+	}
+	w.queue = append(w.queue, item{addr: uint64(m.header), node: m.node, found: m})
+}
+
+// entryPlan is the plan for keys or elems of a map: that of their type, with places
+// that know the key by which they are reached. Nil if they lead nowhere.
+func (w *walk) entryPlan(t, key *hmap.Type, inKey bool, text *hmap.Formatter) *plan {
+	if t == nil || !w.plans.leadsOn(t) {
+		return nil
+	}
+	p := *w.plans.of(t)
+	if len(p.refs) == 0 {
+		return nil
+	}
+	p.refs = slices.Clone(p.refs)
+	keys := &keyText{t: key, key: inKey, mem: w.src.Memory, text: text}
+	for i := range p.refs {
+		p.refs[i].keys = keys
+	}
+	return &p
 }
 
 // known returns the map at the header if it was met before under t or under a
 // type that says the same of its memory: m and T(m) are one map. Optimised code of
 // a generic function knows only the shape of a map's type; any other type is better.
-func (w *walk) known(header hmap.Addr, t *hmap.Type) *Found {
-	for _, f := range w.maps[header] {
-		if !f.fits(t) {
+func (w *walk) known(header hmap.Addr, t *hmap.Type) *met {
+	for m := w.maps[header]; m != nil; m = m.next {
+		if !sameLayout(m.t, t) {
 			continue
 		}
-		if isShape(f.Type) && !isShape(t) {
-			if better := w.inspect(t, header, ""); better != nil {
-				f.Map = better.Map
-			}
+		if isShape(m.t) && !isShape(t) {
+			m.t = t
+			w.fresh = append(w.fresh, m)
 		}
-		return f
+		return m
 	}
 	return nil
 }
 
-// fits reports whether t describes the memory of f's map as f's own type does.
-func (f *Found) fits(t *hmap.Type) bool {
-	if f.Type == t {
+// sameLayout reports whether two map types describe memory in the same way.
+func sameLayout(a, b *hmap.Type) bool {
+	if a == b {
 		return true
 	}
-	l, err := t.Layout()
-	return err == nil && l.Generation == f.Layout.Generation && l.Block == f.Layout.Block
+	la, err1 := a.Layout()
+	lb, err2 := b.Layout()
+	return err1 == nil && err2 == nil && la.Generation == lb.Generation && la.Block == lb.Block
 }
 
 // isShape reports whether t is made of the shapes of type arguments.
 func isShape(t *hmap.Type) bool { return strings.Contains(t.Name, "go.shape.") }
-
-// entries walks the keys and elems of a map.
-func (w *walk) entries(it *item) {
-	l := it.found.Layout
-	keys, elems := w.leadsToMap(l.Key), w.leadsToMap(l.Elem)
-	text := hmap.NewFormatter(w.src.Memory, w.src.Types)
-	text.MaxText = 60
-	err := hmap.Slots(w.src.Memory, it.found.Map, true, func(e *hmap.Entry) error {
-		key := &entryKey{l.Key, slices.Clone(e.Key), text}
-		if elems {
-			w.value(l.Elem, e.Elem, uint64(e.ElemAt), &node{parent: it.from, step: stepElem, key: key}, MapValue, it.depth)
-		}
-		if keys {
-			w.value(l.Key, e.Key, uint64(e.KeyAt), &node{parent: it.from, step: stepKey, key: key}, MapKey, it.depth)
-		}
-		return nil
-	})
-	if err != nil {
-		it.found.Errors = append(it.found.Errors, err)
-	}
-}
-
-// leadsToMap reports whether a value of t can hold a map, or anything that can.
-func (w *walk) leadsToMap(t *hmap.Type) bool {
-	if t == nil {
-		return false
-	}
-	if v, ok := w.leads[t]; ok {
-		return v
-	}
-	// Breadth first through the type graph; all that was seen is settled only
-	// when nothing in it leads to a map, since types are cyclic.
-	seen := map[*hmap.Type]bool{t: true}
-	order := []*hmap.Type{t}
-	for i := 0; i < len(order); i++ {
-		x := order[i]
-		known, ok := w.leads[x]
-		if ok && !known {
-			continue
-		}
-		if ok || x.Kind == reflect.Map || x.Kind == reflect.Interface {
-			w.leads[t] = true
-			return true
-		}
-		add := func(y *hmap.Type) {
-			if y != nil && !seen[y] {
-				seen[y] = true
-				order = append(order, y)
-			}
-		}
-		switch x.Kind {
-		case reflect.Pointer, reflect.Slice, reflect.Array:
-			add(x.Elem())
-		case reflect.Struct:
-			for _, f := range x.Fields() {
-				add(f.Type)
-			}
-		}
-	}
-	for _, x := range order {
-		w.leads[x] = false
-	}
-	return false
-}
-
-// mapOf is the map type that t is, or nil.
-func mapOf(t *hmap.Type) *hmap.Type {
-	if t != nil && t.Kind == reflect.Map {
-		return t
-	}
-	return nil
-}
-
-// wordOf reads a little-endian word.
-func wordOf(b []byte) uint64 {
-	var x uint64
-	for i := len(b) - 1; i >= 0; i-- {
-		x = x<<8 | uint64(b[i])
-	}
-	return x
-}

@@ -91,14 +91,14 @@ func (ts *Types) sizeClasses() (*SizeClasses, error) {
 		return nil, fmt.Errorf("read size classes at %#x: all are 0", addr)
 	}
 	s.MaxSmall = s.Sizes[len(s.Sizes)-1]
-	page, ok := ts.firstConst("runtime.pageSize", "runtime._PageSize", "internal/runtime/gc.PageSize")
+	page, ok := ts.Const("runtime.pageSize", "runtime._PageSize", "internal/runtime/gc.PageSize")
 	if !ok || page <= 0 {
 		return nil, lacks("constant runtime.pageSize")
 	}
 	s.PageSize = uint64(page)
 	// The two constants came together with malloc headers in Go 1.22.
-	head, ok1 := ts.firstConst("runtime.mallocHeaderSize", "internal/runtime/gc.MallocHeaderSize")
-	from, ok2 := ts.firstConst("runtime.minSizeForMallocHeader", "internal/runtime/gc.MinSizeForMallocHeader")
+	head, ok1 := ts.Const("runtime.mallocHeaderSize", "internal/runtime/gc.MallocHeaderSize")
+	from, ok2 := ts.Const("runtime.minSizeForMallocHeader", "internal/runtime/gc.MinSizeForMallocHeader")
 	if ok1 && ok2 && head >= 0 && from >= 0 && uint64(head) < s.MaxSmall {
 		s.Header, s.MinForHeader = uint64(head), uint64(from)
 	}

@@ -71,7 +71,7 @@ func (in *inspector) classic() {
 			oldB--
 		}
 		oldN = 1 << oldB
-		m.Growth.Old, m.Growth.OldBuckets = h.OldBuckets, oldN
+		m.Growth.Old, m.Growth.OldBuckets, m.Growth.Next = h.OldBuckets, oldN, int64(h.NEvacuate)
 		if int64(h.NEvacuate) < 0 || int64(h.NEvacuate) > oldN {
 			in.broken("nevacuate", h.Addr, "nevacuate is %d of %d old buckets", h.NEvacuate, oldN)
 		}
@@ -87,6 +87,9 @@ func (in *inspector) classic() {
 	plain := oldN == 0 && in.opts.Hash == nil
 	preallocEnd := h.Buckets + Addr(array.buckets*int64(l.Block.Size))
 	c := chains{in: in, array: h.Buckets, n: n, end: preallocEnd}
+	if m.Growth.State == Double {
+		c.half = oldN
+	}
 	in.blocks("bucket array", h.Buckets, n, func(at Addr, first int64, data []byte) {
 		b, entries := l.Block, 0
 		for k := int64(0); int(k)*b.Size < len(data); k++ {
@@ -99,7 +102,9 @@ func (in *inspector) classic() {
 					continue
 				}
 			}
+			before := m.Len
 			rest := in.bucket(at+Addr(int(k)*b.Size), bucket, false)
+			c.split(first+k, m.Len-before)
 			next := l.link(bucket)
 			if oldN > 0 {
 				if o := (first + k) & (oldN - 1); evacuated != nil && evacuated[o/64]&(1<<(o%64)) == 0 && !rest.allRest {
@@ -276,6 +281,20 @@ type chains struct {
 	buf   []byte
 	// free counts the chains with 0 to 8 slots that are not full.
 	free [9]int64
+	// half is where the upper half of an array begins that is twice as long as the
+	// one before; 0: it is not.
+	half int64
+}
+
+// split counts entries of a bucket as moved to the lower or to the upper half.
+func (c *chains) split(bucket, entries int64) {
+	switch {
+	case c.half == 0:
+	case bucket < c.half:
+		c.in.m.Growth.X += entries
+	default:
+		c.in.m.Growth.Y += entries
+	}
 }
 
 // add takes the link that a bucket ends with; nil is the end of its chain.
@@ -309,7 +328,7 @@ func (c *chains) follow() {
 		}
 		pieces = slices.Grow(pieces[:0], len(c.links))
 		// gather would sort the pieces, but look up the links in a random order.
-		sortByAddr(c.links, func(l *link) Addr { return l.addr })
+		SortByAddr(c.links, func(l *link) Addr { return l.addr })
 		for i, l := range c.links {
 			pieces = append(pieces, piece{l.addr, b.Size, i})
 		}
@@ -343,7 +362,9 @@ func (c *chains) bucket(l link, data []byte, depth int64) {
 	}
 	in.m.Overflow.Buckets++
 	in.m.Overflow.LongestChain = max(in.m.Overflow.LongestChain, depth)
+	before := in.m.Len
 	st := in.bucket(l.addr, data, l.rest)
+	c.split(l.bucket, in.m.Len-before)
 	if in.opts.Hash != nil {
 		in.bucketHashes(l.addr, data, uint64(l.bucket), uint64(c.n-1))
 	}
@@ -393,19 +414,19 @@ func (in *inspector) extra() {
 	}
 	in.m.Bytes += int64(l.Alloc.RoundUp(uint64(l.Extra.Size), true))
 	for _, name := range []string{"overflow", "oldoverflow"} {
-		f := l.Extra.field(name)
-		if f.Size == 0 || f.uint(rec) == 0 {
+		f := l.Extra.Field(name)
+		if f.Size == 0 || f.Uint(rec) == 0 {
 			continue
 		}
 		slice := make([]byte, 3*l.PtrSize) // *[]*bmap
-		if err := read(in.mem, "mapextra."+name, slice, Addr(f.uint(rec))); err != nil {
+		if err := read(in.mem, "mapextra."+name, slice, Addr(f.Uint(rec))); err != nil {
 			in.fail(err)
 			continue
 		}
 		in.m.Bytes += int64(l.Alloc.RoundUp(uint64(len(slice)), true))
 		n := word(slice[2*l.PtrSize:])
 		if limit := uint64(maxOverflow(1 << h.B)); n > 2*limit {
-			in.fail(&ReadError{"mapextra." + name, Addr(f.uint(rec)), int(min(n, math.MaxInt32)), errLimit})
+			in.fail(&ReadError{"mapextra." + name, Addr(f.Uint(rec)), int(min(n, math.MaxInt32)), errLimit})
 			continue
 		}
 		in.m.Bytes += int64(l.Alloc.RoundUp(n*uint64(l.PtrSize), true))

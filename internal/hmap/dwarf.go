@@ -344,9 +344,9 @@ func (ts *Types) named(name string) *Type {
 	return t
 }
 
-// firstConst returns the first of several constants that the target has: the
+// Const returns the first of several constants that the target has: the
 // same fact under the names that it had over the years.
-func (ts *Types) firstConst(names ...string) (int64, bool) {
+func (ts *Types) Const(names ...string) (int64, bool) {
 	for _, n := range names {
 		if v, ok := ts.info.Const(n); ok {
 			return v, true

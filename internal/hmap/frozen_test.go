@@ -75,7 +75,7 @@ func freeze(t testing.TB, mem Memory, m *Map) frozen {
 	if l.Generation == Classic {
 		if rec := add(h.Extra, int64(l.Extra.Size)); rec != nil {
 			for _, name := range []string{"overflow", "oldoverflow"} {
-				add(Addr(l.Extra.field(name).uint(rec)), 3*ptr)
+				add(Addr(l.Extra.Field(name).Uint(rec)), 3*ptr)
 			}
 		}
 		if h.Buckets != 0 {

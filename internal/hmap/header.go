@@ -57,20 +57,20 @@ func (l *Layout) decodeHeader(addr Addr, rec []byte) Header {
 	f := &l.hdr
 	h := Header{Addr: addr, Generation: l.Generation}
 	if l.Generation == Classic {
-		h.Count = f.count.int(rec)
-		h.Flags, h.B = uint8(f.flags.uint(rec)), uint8(f.b.uint(rec))
-		h.NOverflow, h.Hash0 = uint16(f.noverflow.uint(rec)), uint32(f.hash0.uint(rec))
-		h.Buckets, h.OldBuckets = Addr(f.buckets.uint(rec)), Addr(f.oldbuckets.uint(rec))
-		h.NEvacuate, h.Extra = f.nevacuate.uint(rec), Addr(f.extra.uint(rec))
+		h.Count = f.count.Int(rec)
+		h.Flags, h.B = uint8(f.flags.Uint(rec)), uint8(f.b.Uint(rec))
+		h.NOverflow, h.Hash0 = uint16(f.noverflow.Uint(rec)), uint32(f.hash0.Uint(rec))
+		h.Buckets, h.OldBuckets = Addr(f.buckets.Uint(rec)), Addr(f.oldbuckets.Uint(rec))
+		h.NEvacuate, h.Extra = f.nevacuate.Uint(rec), Addr(f.extra.Uint(rec))
 	} else {
-		h.Used, h.Seed = f.used.uint(rec), f.seed.uint(rec)
-		h.DirPtr, h.DirLen = Addr(f.dirPtr.uint(rec)), f.dirLen.int(rec)
-		h.GlobalDepth, h.GlobalShift = uint8(f.globalDepth.uint(rec)), uint8(f.globalShift.uint(rec))
-		h.Writing = uint8(f.writing.uint(rec))
-		h.TombstonePossible = f.tombstonePossible.Size > 0 && f.tombstonePossible.uint(rec) != 0
+		h.Used, h.Seed = f.used.Uint(rec), f.seed.Uint(rec)
+		h.DirPtr, h.DirLen = Addr(f.dirPtr.Uint(rec)), f.dirLen.Int(rec)
+		h.GlobalDepth, h.GlobalShift = uint8(f.globalDepth.Uint(rec)), uint8(f.globalShift.Uint(rec))
+		h.Writing = uint8(f.writing.Uint(rec))
+		h.TombstonePossible = f.tombstonePossible.Size > 0 && f.tombstonePossible.Uint(rec) != 0
 	}
 	if f.clearSeq.Size > 0 {
-		h.ClearSeq = f.clearSeq.uint(rec)
+		h.ClearSeq = f.clearSeq.Uint(rec)
 	}
 	return h
 }

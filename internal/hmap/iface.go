@@ -99,10 +99,10 @@ func (ts *Types) pointerElem(addr Addr) (elem Addr, ok bool) {
 	if err := read(ts.mem, "type descriptor", buf, addr); err != nil {
 		return 0, false
 	}
-	if reflect.Kind(l.kind.uint(buf)&kindMask) != reflect.Pointer {
+	if reflect.Kind(l.kind.Uint(buf)&kindMask) != reflect.Pointer {
 		return 0, false
 	}
-	return Addr(l.elem.uint(buf)), true
+	return Addr(l.elem.Uint(buf)), true
 }
 
 func (ts *Types) ifaces() *ifaceLayout {
@@ -130,10 +130,10 @@ func (ts *Types) ifaces() *ifaceLayout {
 	find(&l.kind, [2]string{"internal/abi.Type", "Kind_"}, [2]string{"runtime._type", "kind"})
 	find(&l.elem, [2]string{"internal/abi.PtrType", "Elem"}, [2]string{"runtime.ptrtype", "elem"})
 	pick(&l.itabType, [2]string{"internal/abi.ITab", "Type"}, [2]string{"runtime.itab", "_type"})
-	if m, ok := ts.firstConst("internal/abi.TFlagDirectIface"); ok {
+	if m, ok := ts.Const("internal/abi.TFlagDirectIface"); ok {
 		l.mask = uint64(m)
 		pick(&l.direct, [2]string{"internal/abi.Type", "TFlag"})
-	} else if m, ok := ts.firstConst("internal/abi.KindDirectIface", "runtime.kindDirectIface"); ok {
+	} else if m, ok := ts.Const("internal/abi.KindDirectIface", "runtime.kindDirectIface"); ok {
 		l.mask = uint64(m)
 		pick(&l.direct, [2]string{"internal/abi.Type", "Kind_"}, [2]string{"runtime._type", "kind"})
 	} else {

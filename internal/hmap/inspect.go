@@ -58,7 +58,7 @@ func (m *Map) Fields() []Value {
 	}
 	vs := make([]Value, len(m.Layout.Header.Fields))
 	for i, f := range m.Layout.Header.Fields {
-		vs[i] = Value{f, f.uint(m.rec)}
+		vs[i] = Value{f, f.Uint(m.rec)}
 	}
 	return vs
 }
@@ -81,6 +81,22 @@ type Growth struct {
 	OldBuckets int64 // buckets of the old array; 0 when idle
 	Evacuated  int64 // of these, how many have been evacuated
 	Old        Addr
+	// X and Y are how many entries the lower and the upper half of the new array hold
+	// while it is doubled. runtime/map.go calls the halves so: what was in bucket i goes
+	// to bucket i of X or to bucket i of Y, by one more bit of the hash.
+	X, Y int64
+	// Next is the next old bucket that a write evacuates besides the one of its own
+	// key: hmap.nevacuate.
+	Next int64
+}
+
+// Writes is how many more writes (assignments and deletions) end the evacuation: each
+// evacuates the old bucket of its key, if that is still to do, and then the next one
+// (growWork of runtime/map.go). least is when all keys fall into buckets that are
+// still to do, most when none does.
+func (g *Growth) Writes() (least, most int64) {
+	left := g.OldBuckets - g.Evacuated
+	return (left + 1) / 2, left
 }
 
 // GrowthState is how a Classic map is growing.
@@ -150,6 +166,17 @@ type Options struct {
 // when the layout is unknown is the Map nil. A header address of 0, a nil map,
 // gives an empty complete Map.
 func Inspect(mem Memory, t *Type, addr Addr, opts Options) (*Map, error) {
+	var in Inspector
+	return in.Inspect(mem, t, addr, opts)
+}
+
+// Inspector inspects one map after another and keeps its buffers in between: most of
+// the work on a small map is to allocate them. The zero value is ready for use, by one
+// goroutine at a time.
+type Inspector struct{ last inspector }
+
+// Inspect does what the function [Inspect] does.
+func (i *Inspector) Inspect(mem Memory, t *Type, addr Addr, opts Options) (*Map, error) {
 	l, err := t.Layout()
 	if err != nil {
 		return nil, err
@@ -165,7 +192,8 @@ func Inspect(mem Memory, t *Type, addr Addr, opts Options) (*Map, error) {
 	}
 	m.Header = l.decodeHeader(addr, rec)
 	m.rec = rec
-	in := &inspector{mem: mem, l: l, m: m, opts: opts}
+	in := &i.last
+	*in = inspector{mem: mem, l: l, m: m, opts: opts, buf: in.buf}
 	m.Busy = m.Header.WriterInside(l.Consts)
 	m.Bytes = int64(l.Alloc.RoundUp(uint64(l.Header.Size), true))
 	if l.Generation == Classic {

@@ -26,7 +26,7 @@ type corrupted struct {
 
 // header writes a field of the header.
 func (c *corrupted) header(name string, x uint64) {
-	f := c.m.Layout.Header.field(name)
+	f := c.m.Layout.Header.Field(name)
 	if f.Size == 0 {
 		c.t.Fatalf("the header has no field %s", name)
 	}
@@ -35,7 +35,7 @@ func (c *corrupted) header(name string, x uint64) {
 
 // table writes a field of table i.
 func (c *corrupted) table(i int, name string, x uint64) {
-	f := c.m.Layout.Table.field(name)
+	f := c.m.Layout.Table.Field(name)
 	if f.Size == 0 {
 		c.t.Fatalf("a table has no field %s", name)
 	}

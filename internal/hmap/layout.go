@@ -70,17 +70,18 @@ type RecordField struct {
 	Bool      bool
 }
 
-// uint reads the field; it is 0 when the record lacks it (Size 0).
-func (f RecordField) uint(rec []byte) uint64 { return word(rec[f.Off : f.Off+f.Size]) }
+// Uint reads the field from the bytes of the record; it is 0 when the record
+// lacks the field (Size 0).
+func (f RecordField) Uint(rec []byte) uint64 { return word(rec[f.Off : f.Off+f.Size]) }
 
-// int reads the field with its sign.
-func (f RecordField) int(rec []byte) int64 {
+// Int reads the field with its sign.
+func (f RecordField) Int(rec []byte) int64 {
 	shift := 64 - 8*f.Size
-	return int64(f.uint(rec)<<shift) >> shift
+	return int64(f.Uint(rec)<<shift) >> shift
 }
 
-// field looks a field up; a missing one has Size 0.
-func (r *Record) field(name string) RecordField {
+// Field looks a field up; a missing one has Size 0.
+func (r *Record) Field(name string) RecordField {
 	for _, f := range r.Fields {
 		if f.Name == name {
 			return f
@@ -92,8 +93,8 @@ func (r *Record) field(name string) RecordField {
 // maxRecordFields bounds a record: no header has had more than 10 fields.
 const maxRecordFields = 64
 
-// recordOf flattens a struct type; nested structs become "groups.data".
-func recordOf(t *Type) Record {
+// RecordOf flattens a struct type; nested structs become "groups.data".
+func RecordOf(t *Type) Record {
 	r := Record{Name: t.Name, Size: int(t.Size)}
 	r.add("", 0, t, 0)
 	return r
@@ -193,7 +194,7 @@ const (
 func (l *Layout) finish(typeName string) error {
 	lacks := func(what string) error { return &LayoutError{typeName, what} }
 	need := func(r *Record, name string, into *RecordField) error {
-		*into = r.field(name)
+		*into = r.Field(name)
 		if into.Size == 0 {
 			return lacks("field " + r.Name + "." + name)
 		}
@@ -224,7 +225,7 @@ func (l *Layout) finish(typeName string) error {
 			{&l.Table, "index", &tb.index}, {&l.Table, "groups.data", &tb.data},
 			{&l.Table, "groups.lengthMask", &tb.lengthMask},
 		}
-		h.tombstonePossible = l.Header.field("tombstonePossible")
+		h.tombstonePossible = l.Header.Field("tombstonePossible")
 	default:
 		return lacks("the fields of a map header that this tool knows")
 	}
@@ -233,7 +234,7 @@ func (l *Layout) finish(typeName string) error {
 			return err
 		}
 	}
-	h.clearSeq = l.Header.field("clearSeq")
+	h.clearSeq = l.Header.Field("clearSeq")
 	for _, r := range []*Record{&l.Header, &l.Table, &l.Extra} {
 		if r.Size < 0 || r.Size > maxHeaderBytes {
 			return lacks(fmt.Sprintf("a %s of at most %d bytes (it has %d)", r.Name, maxHeaderBytes, r.Size))

@@ -15,7 +15,7 @@ func (ts *Types) mapLayout(t, header *Type) (*Layout, error) {
 		return nil, lacks("the header behind the map type")
 	}
 	h := header.Elem()
-	l := &Layout{PtrSize: ts.PtrSize(), Key: t.Key(), Elem: t.Elem(), Header: recordOf(h)}
+	l := &Layout{PtrSize: ts.PtrSize(), Key: t.Key(), Elem: t.Elem(), Header: RecordOf(h)}
 	if l.Key == nil || l.Elem == nil {
 		return nil, lacks("the key and elem type")
 	}
@@ -75,7 +75,7 @@ func (ts *Types) bucketLayout(l *Layout, ptr *Type, lacks func(string) error) er
 	if extra == nil {
 		return lacks("runtime.mapextra")
 	}
-	l.Extra = recordOf(extra)
+	l.Extra = RecordOf(extra)
 	return nil
 }
 
@@ -87,7 +87,7 @@ func (ts *Types) groupLayout(l *Layout, dirPtr *Type, lacks func(string) error) 
 	if table == nil {
 		return lacks("the type of Map.dirPtr")
 	}
-	l.Table = recordOf(table)
+	l.Table = RecordOf(table)
 	groups, ok := fieldNamed(table, "groups")
 	if !ok {
 		return lacks("table.groups")

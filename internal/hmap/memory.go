@@ -90,8 +90,8 @@ type piece struct {
 	ref  int
 }
 
-// sortByAddr sorts by address, and keeps the order of those at the same address.
-func sortByAddr[T any](items []T, addr func(*T) Addr) {
+// SortByAddr sorts by address, and keeps the order of those at the same address.
+func SortByAddr[T any](items []T, addr func(*T) Addr) {
 	if len(items) < 1<<10 {
 		slices.SortStableFunc(items, func(a, b T) int { return cmp.Compare(addr(&a), addr(&b)) })
 		return
@@ -135,7 +135,7 @@ func sortByAddr[T any](items []T, addr func(*T) Addr) {
 // call. A piece that cannot be read is reported with a nil slice and the error.
 // It sorts pieces in place and returns the buffer for the next call.
 func gather(mem Memory, what string, pieces []piece, buf []byte, got func(p piece, data []byte, err error)) []byte {
-	sortByAddr(pieces, func(p *piece) Addr { return p.addr })
+	SortByAddr(pieces, func(p *piece) Addr { return p.addr })
 	for i := 0; i < len(pieces); {
 		first := pieces[i]
 		end := first.addr + Addr(first.size)

@@ -73,7 +73,7 @@ func TestSortByAddr(t *testing.T) {
 				}
 				return 0
 			})
-			sortByAddr(items, func(p *piece) Addr { return p.addr })
+			SortByAddr(items, func(p *piece) Addr { return p.addr })
 			if !slices.Equal(items, want) {
 				t.Errorf("%d items in a range of %d are not in order", n, span)
 			}

@@ -183,8 +183,8 @@ func (s *selfRuntime) layout(rt reflect.Type) (*Layout, error) {
 	lacks := func(what string) error { return s.unknown("%s: no %s", rt, what) }
 	if s.generation == Classic {
 		l.Variant = Bucket
-		l.Header = recordOf(ts.of(reflect.TypeFor[classicHeader]()))
-		l.Extra = recordOf(ts.of(reflect.TypeFor[mapExtra]()))
+		l.Header = RecordOf(ts.of(reflect.TypeFor[classicHeader]()))
+		l.Extra = RecordOf(ts.of(reflect.TypeFor[mapExtra]()))
 		// runtime/map_noswiss.go and internal/abi/map_noswiss.go.
 		l.Consts = &Consts{
 			EmptyRest: 0, EmptyOne: 1, EvacuatedX: 2, EvacuatedY: 3, EvacuatedEmpty: 4, MinTopHash: 5,
@@ -200,8 +200,8 @@ func (s *selfRuntime) layout(rt reflect.Type) (*Layout, error) {
 			Overflow: size - l.PtrSize,
 		}
 	} else {
-		l.Header = recordOf(ts.of(reflect.TypeFor[swissHeader]()))
-		l.Table = recordOf(ts.of(reflect.TypeFor[swissTable]()))
+		l.Header = RecordOf(ts.of(reflect.TypeFor[swissHeader]()))
+		l.Table = RecordOf(ts.of(reflect.TypeFor[swissTable]()))
 		// internal/runtime/maps/group.go and table.go.
 		l.Consts = &Consts{CtrlEmpty: 0x80, CtrlDeleted: 0xfe, MaxTableCapacity: 1024, MaxAvgGroupLoad: 7}
 		if err := l.setGroup(ts.of(block), lacks); err != nil {

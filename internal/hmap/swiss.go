@@ -143,11 +143,11 @@ func (in *inspector) tables(ts []Table) {
 			return
 		}
 		f, t := &l.tab, &ts[p.ref]
-		t.Used, t.Capacity = uint16(f.used.uint(rec)), uint16(f.capacity.uint(rec))
-		t.GrowthLeft, t.LocalDepth = uint16(f.growthLeft.uint(rec)), uint8(f.localDepth.uint(rec))
-		index := f.index.int(rec)
-		t.Groups = Addr(f.data.uint(rec))
-		mask := f.lengthMask.uint(rec)
+		t.Used, t.Capacity = uint16(f.used.Uint(rec)), uint16(f.capacity.Uint(rec))
+		t.GrowthLeft, t.LocalDepth = uint16(f.growthLeft.Uint(rec)), uint8(f.localDepth.Uint(rec))
+		index := f.index.Int(rec)
+		t.Groups = Addr(f.data.Uint(rec))
+		mask := f.lengthMask.Uint(rec)
 		in.tablePlace(t, index)
 		if mask >= l.Consts.MaxTableCapacity || mask&(mask+1) != 0 ||
 			uint64(t.Capacity) != (mask+1)*uint64(l.Block.Slots) || uint64(t.Capacity) > l.Consts.MaxTableCapacity {

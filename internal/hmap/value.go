@@ -63,7 +63,7 @@ func (p *printer) value(t *Type, data []byte, depth int) {
 	case reflect.Bool:
 		p.WriteString(strconv.FormatBool(word(data) != 0))
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
-		p.WriteString(strconv.FormatInt(RecordField{Size: len(data)}.int(data), 10))
+		p.WriteString(strconv.FormatInt(RecordField{Size: len(data)}.Int(data), 10))
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
 		p.WriteString(strconv.FormatUint(word(data), 10))
 	case reflect.Float32:

@@ -54,8 +54,8 @@ func sentences(a *census.Autopsy) []string {
 	}
 	names := []string{}
 	for _, h := range a.Map.Holders {
-		if h.Func == "" {
-			names = append(names, h.Path)
+		if g, _, _, _ := h.Frame(); g == 0 && h.Kind != census.Unknown && len(names) < maxNames {
+			names = append(names, h.Path())
 		}
 	}
 	what := a.Map.Type.Name

@@ -78,7 +78,7 @@ func (sel *Selection) matches(f *census.Found) bool {
 	if sel.Type != nil && !sel.Type.MatchString(f.Type.Name) {
 		return false
 	}
-	if sel.Holder != nil && !slices.ContainsFunc(f.Holders, func(h census.Holder) bool { return sel.Holder.MatchString(h.Path) }) {
+	if sel.Holder != nil && !slices.ContainsFunc(f.Holders, func(h census.Holder) bool { return sel.Holder.MatchString(h.Path()) }) {
 		return false
 	}
 	// A corrupt header may say less than nothing.
@@ -124,7 +124,7 @@ func buildMap(f *census.Found) Map {
 		}
 	}
 	if g := f.Growth; g != nil {
-		m.Growth = &Growth{g.State.String(), g.Evacuated, g.OldBuckets}
+		m.Growth = &Growth{g.State.String(), g.Evacuated, g.OldBuckets, g.X, g.Y, g.Next}
 	}
 	if o := f.Overflow; o != nil {
 		m.Overflow = &Overflow{o.Buckets, o.LongestChain, h.NOverflow}
@@ -132,8 +132,10 @@ func buildMap(f *census.Found) Map {
 	for _, t := range f.Tables {
 		m.Tables = append(m.Tables, Table{t.Addr, t.Index, t.Entries, t.LocalDepth, t.Used, t.Capacity, t.GrowthLeft, t.Tombstones, t.Groups})
 	}
-	for _, o := range f.Holders {
-		m.Holders = append(m.Holders, Holder{string(o.Kind), o.Name, o.Path, o.Type.Name, o.Addr, o.Goroutine, o.Func, o.File, o.Line})
+	for i := range f.Holders {
+		h := &f.Holders[i]
+		g, fn, file, line := h.Frame()
+		m.Holders = append(m.Holders, Holder{string(h.Kind), h.Name(), h.Path(), h.Type.Name, h.Addr, g, fn, file, line})
 	}
 	for _, b := range f.Broken {
 		m.Broken = append(m.Broken, b.String())

@@ -91,6 +91,9 @@ type Growth struct {
 	State      string `json:"state"` // idle, double, same-size
 	Evacuated  int64  `json:"evacuated"`
 	OldBuckets int64  `json:"old_buckets"`
+	X          int64  `json:"x_entries"` // in the lower half of the new array
+	Y          int64  `json:"y_entries"` // in the upper half
+	Next       int64  `json:"next_evacuate"`
 }
 
 // Overflow describes a Classic map's overflow buckets.

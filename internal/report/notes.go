@@ -20,7 +20,7 @@ func notes(f *census.Found) []Note {
 		add("tombstones", "%d of %d slots are tombstones: deleted, but not empty", f.Tombstones, f.Slots)
 	}
 	if g := f.Growth; g != nil && g.State != hmap.Idle {
-		add("growing", "%d of %d old buckets are evacuated; each write evacuates one or two more", g.Evacuated, g.OldBuckets)
+		add("growing", "%s", evacuation(g))
 	}
 	if o := f.Overflow; o != nil && o.Buckets > 0 && o.Buckets*int64(l.Block.Slots)*2 > f.Slots {
 		add("overflow-heavy", "%d overflow buckets, up to %d behind one bucket", o.Buckets, o.LongestChain)
@@ -43,6 +43,17 @@ func notes(f *census.Found) []Note {
 		add("writing", "a writer is inside: the invariants were not judged")
 	}
 	return ns
+}
+
+// evacuation says how far an evacuation is, and what the next writes will do.
+func evacuation(g *hmap.Growth) string {
+	s := fmt.Sprintf("%d of %d old buckets are evacuated", g.Evacuated, g.OldBuckets)
+	if g.State == hmap.Double {
+		s += fmt.Sprintf(" (x, the lower half of the new ones, holds %d entries, y %d)", g.X, g.Y)
+	}
+	least, most := g.Writes()
+	s += fmt.Sprintf("; the next write evacuates the old bucket of its key and old bucket %d; after %d to %d writes none is left", g.Next, least, most)
+	return s + ", reads evacuate nothing"
 }
 
 // directorySkew returns the number of tables of a map whose directory is four

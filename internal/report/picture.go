@@ -190,8 +190,7 @@ func (p *picture) growth(m *Map) {
 			if g.OldBuckets > 0 {
 				done = float64(g.Evacuated) / float64(g.OldBuckets)
 			}
-			p.para("growth", fmt.Sprintf("%s %s  evacuation in progress: %d of %d old buckets, %s; every write evacuates one or two more",
-				bar(done), percent(done), g.Evacuated, g.OldBuckets, kind))
+			p.para("growth", fmt.Sprintf("%s %s  evacuation %s: %s", bar(done), percent(done), kind, evacuation(g)))
 		}
 		o := f.Overflow
 		p.para("overflow", fmt.Sprintf("%s linked, longest chain %d, %d preallocated", plural(o.Buckets, "overflow bucket"), o.LongestChain, o.Prealloc))

@@ -86,10 +86,17 @@ func (s Stop) String() string {
 
 func base(file string) string { return file[strings.LastIndexByte(file, '/')+1:] }
 
+// maxNames is how many holders of one map the table and the autopsy name.
+const maxNames = 8
+
 // words are the parts of a map's cell; a line may break between them.
 func (m *Map) words() []string {
 	var ws []string
 	for i, h := range m.Holders {
+		if i == maxNames && len(m.Holders) > maxNames+1 {
+			ws = append(ws, strings.Fields(fmt.Sprintf("and %d others", len(m.Holders)-i))...)
+			break
+		}
 		name := h.Path
 		if h.Func != "" {
 			name += " in " + shortFunc(h.Func)

@@ -115,7 +115,8 @@ func compare(t *testing.T, tg *target.Target) int {
 	n := 0
 	for _, f := range takeCensus(t, tg).Maps {
 		i := slices.IndexFunc(f.Holders, func(h census.Holder) bool {
-			return h.Addr != 0 && (strings.HasPrefix(h.Name, "main.") || strings.HasPrefix(h.Func, "main."))
+			_, fn, _, _ := h.Frame()
+			return h.Addr != 0 && (strings.HasPrefix(h.Name(), "main.") || strings.HasPrefix(fn, "main."))
 		})
 		if i < 0 {
 			continue

@@ -1,0 +1,191 @@
+package census
+
+import (
+	"cmp"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+
+	"hmaptools/internal/hmap"
+	"hmaptools/internal/target"
+)
+
+// namer says where a word lies that no type explains: as far as types lead, and from
+// there on by offsets.
+type namer struct {
+	w       *walk
+	via     map[uint64]uint64
+	typed   []typed        // what the typed walk has met, by address
+	globals []*target.Root // package variables by address
+	longest uint64         // of typed
+}
+
+// typed is a stretch of memory whose type is known, as the walk met it.
+type typed struct {
+	lo, hi uint64
+	plan   *plan
+	node   *node
+	first  int64
+}
+
+func newNamer(w *walk, via map[uint64]uint64) *namer {
+	nm := &namer{w: w, via: via}
+	byID := make([]*plan, len(w.plans.byType))
+	for _, p := range w.plans.byType {
+		byID[p.id] = p
+	}
+	add := func(t typed) {
+		nm.typed = append(nm.typed, t)
+		nm.longest = max(nm.longest, t.hi-t.lo)
+	}
+	for o, n := range w.seen {
+		add(typed{o.addr, o.addr + uint64(byID[o.plan].size), byID[o.plan], n, -1})
+	}
+	for o, rs := range w.runs {
+		for _, r := range rs {
+			add(typed{r.lo, r.hi, byID[o.plan], r.node, r.first})
+		}
+	}
+	// The longest first among those that begin at one address: it says most.
+	slices.SortFunc(nm.typed, func(a, b typed) int {
+		return cmp.Or(cmp.Compare(a.lo, b.lo), cmp.Compare(b.hi, a.hi), cmp.Compare(a.plan.id, b.plan.id))
+	})
+	for i := range w.src.Roots {
+		if r := &w.src.Roots[i]; r.Kind == target.Global && r.Addr != 0 && r.Type != nil {
+			nm.globals = append(nm.globals, r)
+		}
+	}
+	slices.SortFunc(nm.globals, func(a, b *target.Root) int { return cmp.Compare(a.Addr, b.Addr) })
+	return nm
+}
+
+// maxVia bounds the objects without a type in a path.
+const maxVia = 16
+
+// holder makes a holder of the word at an address. It is none if it is a number of the
+// runtime's own, in a queue of the garbage collector's for instance.
+func (nm *namer) holder(at uint64) (Holder, bool) {
+	text, t, root := nm.place(at, maxVia)
+	if t != nil && !t.Pointers() && root != nil && root.Kind == target.Global && isRuntimes(root.Name) {
+		return Holder{}, false
+	}
+	if t == nil {
+		t = nm.w.plans.pointer()
+	}
+	r := target.Root{Kind: target.Global, Name: text}
+	if root != nil {
+		r = *root
+	}
+	return Holder{Kind: Unknown, Type: t, Addr: hmap.Addr(at), node: node{ref: &ref{op: opRoot, suffix: text, root: &r}, index: -1}}, true
+}
+
+// place says where a word lies, of which type it is, nil if that is not known, and
+// to which variable that belongs, nil if to none.
+func (nm *namer) place(at uint64, depth int) (text string, t *hmap.Type, root *target.Root) {
+	if x := nm.typedAt(at); x != nil {
+		text, off := x.node.String(), int64(at-x.lo)
+		if x.first >= 0 {
+			text += "[" + strconv.FormatInt(x.first+off/x.plan.size, 10) + "]"
+			off %= x.plan.size
+		}
+		rest, t := descend(x.plan.t, off)
+		return text + rest, t, x.node.top()
+	}
+	i, ok := slices.BinarySearchFunc(nm.globals, at, func(r *target.Root, at uint64) int { return cmp.Compare(r.Addr, at) })
+	if !ok {
+		i--
+	}
+	if i >= 0 && at-nm.globals[i].Addr < uint64(nm.globals[i].Type.Size) {
+		g := nm.globals[i]
+		rest, t := descend(g.Type, int64(at-g.Addr))
+		return g.Name + rest, t, g
+	}
+	o, _ := nm.w.heap.Find(hmap.Addr(at))
+	from, ok := nm.via[uint64(o.Start)]
+	if !ok || depth == 0 {
+		return fmt.Sprintf("%#x", at), nil, nil
+	}
+	text, t, root = nm.place(from, depth-1)
+	word := make([]byte, nm.w.plans.ptr)
+	if n, _ := nm.w.src.Memory.ReadMemory(word, from); n < len(word) {
+		return fmt.Sprintf("%#x", at), nil, nil
+	}
+	// The word may point into the middle of the object.
+	off := int64(at - wordOf(word))
+	if t != nil && off >= 0 {
+		if e := t.Elem(); e != nil && e.Size > 0 {
+			switch {
+			case t.Kind == reflect.Pointer && off < e.Size:
+				rest, t := descend(e, off)
+				if e.Kind != reflect.Struct {
+					text = "(*" + text + ")"
+				}
+				return text + rest, t, root
+			case t.Kind == reflect.Slice:
+				rest, t := descend(e, off%e.Size)
+				return text + "[" + strconv.FormatInt(off/e.Size, 10) + "]" + rest, t, root
+			}
+		}
+	}
+	if off == 0 {
+		return "*" + text, nil, root
+	}
+	return fmt.Sprintf("*(%s%+d)", text, off), nil, root
+}
+
+// typedAt is what the typed walk has met at an address, the longest if it has met
+// several things.
+func (nm *namer) typedAt(at uint64) *typed {
+	i, _ := slices.BinarySearchFunc(nm.typed, at, func(t typed, at uint64) int {
+		if t.lo <= at {
+			return -1
+		}
+		return 1
+	})
+	var best *typed
+	for i--; i >= 0 && at-nm.typed[i].lo < nm.longest; i-- {
+		x := &nm.typed[i]
+		if at < x.hi && (best == nil || x.hi-x.lo > best.hi-best.lo) {
+			best = x
+		}
+		if best != nil && at-x.lo > best.hi-best.lo {
+			break
+		}
+	}
+	return best
+}
+
+// descend says which part of a value lies at an offset: ".a[3].b", and its type.
+func descend(t *hmap.Type, off int64) (text string, part *hmap.Type) {
+	for depth := 0; depth < 64; depth++ {
+		switch t.Kind {
+		case reflect.Struct:
+			var in *hmap.Field
+			fs := t.Fields()
+			for i := range fs {
+				if f := &fs[i]; f.Off <= off && off < f.Off+f.Type.Size {
+					in = f
+				}
+			}
+			if in == nil {
+				return fmt.Sprintf("%s+%d", text, off), nil
+			}
+			text += "." + in.Name
+			t, off = in.Type, off-in.Off
+		case reflect.Array:
+			e := t.Elem()
+			if e == nil || e.Size <= 0 {
+				return fmt.Sprintf("%s+%d", text, off), nil
+			}
+			text += "[" + strconv.FormatInt(off/e.Size, 10) + "]"
+			t, off = e, off%e.Size
+		default:
+			if off != 0 {
+				return fmt.Sprintf("%s+%d", text, off), nil
+			}
+			return text, t
+		}
+	}
+	return text, nil
+}
