@@ -95,9 +95,10 @@ type Lost struct {
 
 // Result is a census.
 type Result struct {
-	Maps []*Found // by header address
-	Nil  int      // variables, fields and elements of a map type that are nil
-	Lost []Lost
+	Maps     []*Found   // by header address
+	SyncMaps []*SyncMap // by address
+	Nil      int        // variables, fields and elements of a map type that are nil
+	Lost     []Lost
 	// Objects counts the values that were looked at under their types.
 	Objects int
 	// Bytes is how much memory they take.
@@ -194,6 +195,7 @@ func nearest(a, b Holder) int {
 
 // result makes a Result of what was found.
 func (w *walk) result() *Result {
+	w.sortSync()
 	for _, m := range w.maps {
 		for ; m != nil; m = m.next {
 			f := m.Found

@@ -57,7 +57,7 @@ func source(t *testing.T, tg *target.Target) census.Source {
 	if err != nil {
 		t.Errorf("roots: %v", err)
 	}
-	return census.Source{Memory: tg.Memory(), Types: tg.Types(), Arch: tg.Arch(), Roots: roots}
+	return census.Source{Memory: tg.Memory(), Types: tg.Types(), Arch: tg.Arch(), Roots: roots, Closure: tg.Closure}
 }
 
 // TestPlaces compares the census with what a program knows that puts thousands of
@@ -110,13 +110,10 @@ func checkPlaces(t *testing.T, res *census.Result, places []placed, garbage map[
 	missing, unnamed := map[string]int{}, map[string]int{}
 	wrong := map[string]string{}
 	all := map[string]int{}
-	for i, p := range places {
+	for _, p := range places {
 		all[p.kind]++
 		f := found[p.header]
 		if f == nil {
-			if i > 3 && missing[p.kind]%50 == 0 {
-				println("MISSING", i, p.kind, places[i-1].kind, places[i-2].kind, places[i-3].kind)
-			}
 			missing[p.kind]++
 			continue
 		}

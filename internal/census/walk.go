@@ -61,6 +61,9 @@ type walk struct {
 	roots  int64     // that were started at
 	later  []pending // words of the runtime's own that hold a header
 
+	syncs     map[hmap.Addr]bool // sync.Maps that were met
+	syncTypes map[*hmap.Type]*syncType
+
 	runtime   runtimeFacts
 	sightings sync.Pool // of *[]sighting
 }
@@ -84,6 +87,7 @@ func newWalk(src Source, opts Options) *walk {
 		src: src, opts: opts, res: &Result{}, workers: workers(), plans: newPlans(src.Types),
 		maps: map[hmap.Addr]*met{}, seen: map[object]*node{}, held: map[uint64]struct{}{},
 		refs: map[refKey]*ref{}, fields: map[*hmap.Type][2]*plan{}, runs: runs{},
+		syncs: map[hmap.Addr]bool{}, syncTypes: map[*hmap.Type]*syncType{},
 	}
 	if opts.Hashes {
 		w.workers = 1 // the hash has a buffer
@@ -251,8 +255,8 @@ func (w *walk) follow(it *item, s *sighting) {
 		w.channel(it.node, r, s.index, s.w[0])
 	case opPool:
 		w.pool(it.node, r, s)
-	case opTrie:
-		w.trie(it.node, r, s)
+	case opSync:
+		w.syncMap(it.node, r, s)
 	case opReflect:
 		w.reflected(it, s)
 	}
@@ -505,9 +509,7 @@ func (w *walk) inside(m *met) {
 	l := m.Layout
 	fs, ok := w.fields[m.t]
 	if !ok {
-		text := hmap.NewFormatter(w.src.Memory, w.src.Types)
-		text.MaxText = 60
-		fs = [2]*plan{w.entryPlan(l.Key, l.Key, true, text), w.entryPlan(l.Elem, l.Key, false, text)}
+		fs[0], fs[1] = w.entryPlans(l.Key, l.Elem)
 		w.fields[m.t] = fs
 	}
 	m.keys, m.elems = fs[0], fs[1]
@@ -521,6 +523,13 @@ func (w *walk) inside(m *met) {
 		return
 	}
 	w.queue = append(w.queue, item{addr: uint64(m.header), node: m.node, found: m})
+}
+
+// entryPlans are the plans for the keys and the elems of a map.
+func (w *walk) entryPlans(key, elem *hmap.Type) (keys, elems *plan) {
+	text := hmap.NewFormatter(w.src.Memory, w.src.Types)
+	text.MaxText = 60
+	return w.entryPlan(key, key, true, text), w.entryPlan(elem, key, false, text)
 }
 
 // entryPlan is the plan for keys or elems of a map: that of their type, with places

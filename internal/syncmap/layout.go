@@ -260,6 +260,12 @@ func (l *Layout) findTrie(types *hmap.Types, f *finder) {
 	r.children, r.fanout, r.log2 = int(off), int(n), bits.TrailingZeros64(uint64(n))
 
 	entry := types.Named(pkg + "entry[" + args)
+	shape := false
+	if entry == nil && args == anyArgs {
+		// A program of Go 1.27 that calls Store alone has the code's own type only.
+		entry = types.Named(pkg + "entry[" + shapeArgs)
+		shape = entry != nil
+	}
 	if entry == nil {
 		r.entryErr = &hmap.LayoutError{Type: t.Name, Lacks: pkg + "entry[" + args}
 		return
@@ -271,7 +277,18 @@ func (l *Layout) findTrie(types *hmap.Types, f *finder) {
 	}
 	r.key, l.Key = f.span(entry, "key")
 	r.value, l.Value = f.span(entry, "value")
+	if shape {
+		if empty := types.Named("interface {}"); empty != nil {
+			l.Key, l.Value = empty, empty
+		}
+	}
 }
+
+// The type arguments of the trie in a sync.Map, and of the code that works on it.
+const (
+	anyArgs   = "interface {},interface {}]"
+	shapeArgs = "go.shape.interface {},go.shape.interface {}]"
+)
 
 // finder looks fields up and keeps the first error.
 type finder struct {
