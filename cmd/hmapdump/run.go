@@ -209,7 +209,6 @@ func (d *dump) open(ctx context.Context) (stop target.Stop, cleanup func() error
 // census lists the maps, or those that -e names.
 func (d *dump) census(stop target.Stop) (*census.Result, *census.Autopsy, error) {
 	defer progress(d.stderr, "listing maps")()
-	src := census.Source{Memory: d.t.Memory(), Types: d.t.Types(), Arch: d.t.Arch()}
 	opts := census.Options{Depth: d.depth, Hashes: d.check}
 	exprs := make([]target.Root, len(d.exprs))
 	for i, e := range d.exprs {
@@ -218,8 +217,7 @@ func (d *dump) census(stop target.Stop) (*census.Result, *census.Autopsy, error)
 			return nil, nil, err
 		}
 	}
-	roots, err := d.t.Roots()
-	src.Roots = roots
+	src, err := census.Of(d.t)
 	var res *census.Result
 	if len(exprs) == 0 {
 		res = census.Take(src, opts)

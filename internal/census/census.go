@@ -2,6 +2,7 @@ package census
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -134,6 +135,21 @@ type Source struct {
 	// Closure returns what the function whose code starts at entry keeps in its
 	// closures, nil if it keeps nothing or that is not known. It may be nil.
 	Closure func(entry uint64) *hmap.Type
+	// Threads are the target's, for what is in registers. They may be left out.
+	Threads []target.Thread
+	// Position says where an instruction lies. It may be nil.
+	Position func(pc uint64) (at target.Frame, ok bool)
+}
+
+// Of is the source that a stopped target is. What could not be listed of its
+// variables and threads is in the joined errors, and left out.
+func Of(t *target.Target) (Source, error) {
+	roots, err1 := t.Roots()
+	threads, err2 := t.Threads()
+	return Source{
+		Memory: t.Memory(), Types: t.Types(), Arch: t.Arch(), Roots: roots, Threads: threads,
+		Closure: t.Closure, Position: t.Position,
+	}, errors.Join(err1, err2)
 }
 
 // Take lists the maps that the roots lead to.
@@ -153,6 +169,8 @@ func Take(src Source, opts Options) *Result {
 	from(func(r *target.Root) bool { return r.Kind != target.Expr && !own(r) })
 	w.specials()
 	from(own)
+	w.stacks()
+	w.drain()
 	// What an expression names has other names too, as a rule: those count.
 	from(func(r *target.Root) bool { return r.Kind == target.Expr })
 	w.settle()

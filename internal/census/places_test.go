@@ -53,11 +53,11 @@ func readPlaces(t *testing.T, file string) (places []placed, garbage map[uint64]
 // source is what a census needs of a target.
 func source(t *testing.T, tg *target.Target) census.Source {
 	t.Helper()
-	roots, err := tg.Roots()
+	src, err := census.Of(tg)
 	if err != nil {
-		t.Errorf("roots: %v", err)
+		t.Errorf("source: %v", err)
 	}
-	return census.Source{Memory: tg.Memory(), Types: tg.Types(), Arch: tg.Arch(), Roots: roots, Closure: tg.Closure}
+	return src
 }
 
 // TestPlaces compares the census with what a program knows that puts thousands of

@@ -5,6 +5,7 @@ import (
 
 	"hmaptools/internal/heap"
 	"hmaptools/internal/hmap"
+	"hmaptools/internal/stackmap"
 )
 
 // reach follows every word that may be a pointer, as a conservative garbage
@@ -153,6 +154,14 @@ func (w *walk) unexplained() {
 		}
 	}
 	slices.Sort(r.work)
+	for i := range w.stackWords {
+		x := &w.stackWords[i]
+		if x.kind == stackmap.Conservative {
+			r.word(0, x.value) // it may be an old one, which holds nothing
+		} else {
+			r.word(x.addr, x.value)
+		}
+	}
 	for _, e := range w.data() {
 		r.stretch(e.lo, e.hi)
 	}

@@ -19,6 +19,7 @@ type namer struct {
 	typed   []typed        // what the typed walk has met, by address
 	globals []*target.Root // package variables by address
 	longest uint64         // of typed
+	stack   map[uint64]*stackWord
 }
 
 // typed is a stretch of memory whose type is known, as the walk met it.
@@ -30,7 +31,10 @@ type typed struct {
 }
 
 func newNamer(w *walk, via map[uint64]uint64) *namer {
-	nm := &namer{w: w, via: via}
+	nm := &namer{w: w, via: via, stack: make(map[uint64]*stackWord, len(w.stackWords))}
+	for i := range w.stackWords {
+		nm.stack[w.stackWords[i].addr] = &w.stackWords[i]
+	}
 	byID := make([]*plan, len(w.plans.byType))
 	for _, p := range w.plans.byType {
 		byID[p.id] = p
@@ -64,8 +68,12 @@ func newNamer(w *walk, via map[uint64]uint64) *namer {
 const maxVia = 16
 
 // holder makes a holder of the word at an address. It is none if it is a number of the
-// runtime's own, in a queue of the garbage collector's for instance.
+// runtime's own, in a queue of the garbage collector's for instance, or a copy in a
+// frame of the runtime's for the time of an operation.
 func (nm *namer) holder(at uint64) (Holder, bool) {
+	if x := nm.stack[at]; x != nil && x.frame >= 0 && isRuntime(nm.w.frames[x.frame].fn) {
+		return Holder{}, false
+	}
 	text, t, root := nm.place(at, maxVia)
 	if t != nil && !t.Pointers() && root != nil && root.Kind == target.Global && isRuntimes(root.Name) {
 		return Holder{}, false
@@ -83,6 +91,10 @@ func (nm *namer) holder(at uint64) (Holder, bool) {
 // place says where a word lies, of which type it is, nil if that is not known, and
 // to which variable that belongs, nil if to none.
 func (nm *namer) place(at uint64, depth int) (text string, t *hmap.Type, root *target.Root) {
+	if x := nm.stack[at]; x != nil {
+		root = nm.w.stackRoot(x)
+		return root.Name, nil, root
+	}
 	if x := nm.typedAt(at); x != nil {
 		text, off := x.node.String(), int64(at-x.lo)
 		if x.first >= 0 {

@@ -61,6 +61,10 @@ type walk struct {
 	roots  int64     // that were started at
 	later  []pending // words of the runtime's own that hold a header
 
+	stackWords []stackWord
+	frames     []stackFrame
+	goroutines int // whose stacks were looked at
+
 	syncs     map[hmap.Addr]bool // sync.Maps that were met
 	syncTypes map[*hmap.Type]*syncType
 

@@ -441,6 +441,28 @@ func goroutines() {
 	parked.Wait()
 }
 
+// loop waits in a loop over a map that nothing else holds.
+//
+//go:noinline
+func loop(i int) {
+	for k := range looped(i) {
+		parked.Done()
+		<-never
+		if k == "" {
+			return
+		}
+	}
+}
+
+//go:noinline
+func looped(i int) Map {
+	m := Map{"a": i}
+	lock.Lock()
+	place("any", m, nil)
+	lock.Unlock()
+	return m
+}
+
 // deferred waits with a deferred call that holds a map.
 func deferred(i int) {
 	lock.Lock()
@@ -481,8 +503,9 @@ func main() {
 	hide()
 	goroutines()
 	for i := 0; i < 20; i++ {
-		parked.Add(1)
+		parked.Add(2)
 		go deferred(i)
+		go loop(i)
 	}
 	parked.Wait()
 	pooled()
