@@ -257,7 +257,7 @@ func (d *dump) document(stop target.Stop) (*report.Document, error) {
 	if d.slots {
 		doc.AddSlots(d.t.Memory(), d.t.Types(), d.json)
 	}
-	if len(doc.Maps) == 0 {
+	if doc.Listed() == 0 {
 		return nil, &noneError{total: len(res.Maps), lost: doc.Lost, nils: res.Nil}
 	}
 	now := time.Now()
@@ -330,7 +330,7 @@ func (d *dump) write(doc *report.Document) error {
 	switch {
 	case d.json:
 		return d.emit(doc.JSON)
-	case d.slots || len(d.exprs) > 0 || d.filtered && len(doc.Maps) == 1:
+	case d.slots || len(d.exprs) > 0 || d.filtered && doc.Listed() == 1:
 		return d.emit(doc.Picture)
 	}
 	return d.emit(doc.Table)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"hmaptools/internal/hmap"
+	"hmaptools/internal/syncmap"
 	"hmaptools/internal/target"
 )
 
@@ -104,6 +105,8 @@ type Result struct {
 	Objects int
 	// Bytes is how much memory they take.
 	Bytes uint64
+	// Goroutines is of how many the stacks were looked at.
+	Goroutines int
 	// Unknown counts the words that hold a header though no type says so.
 	Unknown int
 	// Stale counts the pointers that cannot be what their type says: into free
@@ -167,10 +170,9 @@ func Take(src Source, opts Options) *Result {
 	}
 	own := func(r *target.Root) bool { return r.Kind == target.Global && isRuntimes(r.Name) }
 	from(func(r *target.Root) bool { return r.Kind != target.Expr && !own(r) })
+	w.stacks()
 	w.specials()
 	from(own)
-	w.stacks()
-	w.drain()
 	// What an expression names has other names too, as a rule: those count.
 	from(func(r *target.Root) bool { return r.Kind == target.Expr })
 	w.settle()
@@ -214,6 +216,7 @@ func nearest(a, b Holder) int {
 // result makes a Result of what was found.
 func (w *walk) result() *Result {
 	w.sortSync()
+	w.res.Goroutines = w.goroutines
 	for _, m := range w.maps {
 		for ; m != nil; m = m.next {
 			f := m.Found
@@ -250,19 +253,24 @@ func Named(src Source, opts Options, exprs []target.Root) (*Result, error) {
 	// The expressions come last: what has a name of its own keeps it.
 	src.Roots = append(slices.Clip(src.Roots), exprs...)
 	res := Take(src, opts)
-	all := res.Maps
-	res.Maps, res.Lost = nil, nil
+	all, syncs := res.Maps, res.SyncMaps
+	res.Maps, res.SyncMaps, res.Lost = nil, nil, nil
 	for _, k := range keys {
 		for _, f := range all {
 			if f.Header.Addr == k.addr && sameLayout(f.Type, k.t) && !slices.Contains(res.Maps, f) {
 				res.Maps = append(res.Maps, f)
 			}
 		}
+		for _, m := range syncs {
+			if m.Addr == k.addr && m.Layout.Type == k.t && !slices.Contains(res.SyncMaps, m) {
+				res.SyncMaps = append(res.SyncMaps, m)
+			}
+		}
 	}
 	return res, nil
 }
 
-// mapKey is a header and the type under which it was met.
+// mapKey is a header and the type under which it was met, or a sync.Map's.
 type mapKey struct {
 	addr hmap.Addr
 	t    *hmap.Type
@@ -274,7 +282,7 @@ func resolve(src Source, r *target.Root) (mapKey, error) {
 	if r.Err != nil && r.Raw == nil {
 		return mapKey{}, fmt.Errorf("%s: %w", r.Name, r.Err)
 	}
-	t, data := r.Type, r.Raw
+	t, data, where := r.Type, r.Raw, r.Addr
 	if data == nil {
 		data = make([]byte, min(t.Size, maxValue))
 		if n, err := src.Memory.ReadMemory(data, r.Addr); n < len(data) {
@@ -282,6 +290,9 @@ func resolve(src Source, r *target.Root) (mapKey, error) {
 		}
 	}
 	for range maxIndirections {
+		if syncmap.Is(t) && where != 0 {
+			return mapKey{hmap.Addr(where), t}, nil
+		}
 		var at uint64
 		switch t.Kind {
 		case reflect.Map:
@@ -297,7 +308,7 @@ func resolve(src Source, r *target.Root) (mapKey, error) {
 				return mapKey{}, fmt.Errorf("%s: %w", r.Name, err)
 			}
 			if t = dyn; direct && dyn != nil {
-				data = data[len(data)/2:]
+				data, where = data[len(data)/2:], 0
 				continue
 			}
 			at = uint64(addr)
@@ -311,6 +322,7 @@ func resolve(src Source, r *target.Root) (mapKey, error) {
 		if n, err := src.Memory.ReadMemory(data, at); n < len(data) {
 			return mapKey{}, fmt.Errorf("%s: read %s at %#x: %w", r.Name, t, at, err)
 		}
+		where = at
 	}
 	return mapKey{}, &NotMapError{r.Name, r.Type.Name}
 }

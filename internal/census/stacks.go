@@ -87,7 +87,7 @@ func (w *walk) stacks() {
 		for j := range s.Words {
 			x := &s.Words[j]
 			if _, place := w.heap.Find(hmap.Addr(x.Value)); place != heap.Object {
-				if place == heap.Outside && it.typ.Size > 0 && x.Frame >= 0 {
+				if place == heap.Outside && it.typ.Size > 0 && x.Frame >= 0 && !isRuntime(s.Frames[x.Frame].Func) {
 					w.iterator(&it, types, g.ID, x, &s.Frames[x.Frame])
 				}
 				continue
@@ -102,7 +102,29 @@ func (w *walk) stacks() {
 			w.stackWords = append(w.stackWords, stackWord{uint64(x.Addr), x.Value, k, x.Kind})
 		}
 		w.goroutines++
+		for j := range s.Closures {
+			w.started(g.ID, &s.Closures[j])
+		}
 	}
+}
+
+// started looks at what a goroutine that has not started will run, or at a deferred
+// call: "go.(func main.serve.func1).conns", "defer.(func main.f.func2).m".
+func (w *walk) started(goroutine int64, x *stackmap.Closure) {
+	name := "go"
+	if x.Deferred {
+		name = "defer"
+	}
+	root := &target.Root{Kind: target.Local, Name: name, Goroutine: goroutine}
+	code := make([]byte, w.plans.ptr)
+	if n, _ := w.src.Memory.ReadMemory(code, x.Value); n == len(code) && w.src.Position != nil {
+		if at, ok := w.src.Position(wordOf(code)); ok {
+			root.Func, root.File, root.Line = at.Func, at.File, at.Line
+		}
+	}
+	w.roots++
+	n := &node{ref: &ref{op: opRoot, suffix: name, root: root, n: w.roots}, index: -1}
+	w.closure(n, &ref{op: opFunc}, -1, x.Value)
 }
 
 // iterator looks at a word that may be the type in an iterator.
@@ -122,12 +144,28 @@ func (w *walk) iterator(it *iterator, types map[uint64]*hmap.Type, goroutine int
 	if n, _ := w.src.Memory.ReadMemory(word, at); n < len(word) || wordOf(word) == 0 {
 		return
 	}
+	header := hmap.Addr(wordOf(word))
+	if x.Kind == stackmap.Conservative && !w.mustBe(header, t) {
+		return
+	}
 	root := w.frameRoot(&stackFrame{goroutine, f.Func, f.Line, f.SP}, "range")
 	w.roots++
 	start := &item{node: &node{ref: &ref{op: opRoot, suffix: root.Name, root: root, n: w.roots}, index: -1}}
 	w.hold(start, &sighting{
-		ref: &ref{op: opMap, kind: Field, t: t, suffix: "." + it.m.Name}, kind: Field, index: -1, addr: at, w: [3]uint64{wordOf(word)},
+		ref: &ref{op: opMap, kind: Field, t: t, suffix: "." + it.m.Name}, kind: Field, index: -1, addr: at, w: [3]uint64{uint64(header)},
 	})
+}
+
+// mustBe reports whether a map of type t lies at an address, and nothing else: where
+// no stack map says which words are live, two old words may look like an iterator.
+func (w *walk) mustBe(header hmap.Addr, t *hmap.Type) bool {
+	o, place := w.heap.Find(header)
+	if place != heap.Object || o.Start != header {
+		return false
+	}
+	var in hmap.Inspector
+	m, err := in.Inspect(w.src.Memory, t, header, hmap.Options{})
+	return err == nil && len(m.Broken) == 0
 }
 
 // frameRoot makes a root of something in a frame.

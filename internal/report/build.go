@@ -11,9 +11,36 @@ import (
 	"hmaptools/internal/hmap"
 )
 
+// listed are the maps and the sync.Maps in the order of the table.
+func (d *Document) listed() []*Map {
+	list := make([]*Map, 0, len(d.Maps)+len(d.SyncMaps))
+	i, j := 0, 0
+	for _, sync := range d.order {
+		if sync {
+			list = append(list, &d.SyncMaps[j])
+			j++
+		} else {
+			list = append(list, &d.Maps[i])
+			i++
+		}
+	}
+	// Those that were read from a file have no other order.
+	for ; i < len(d.Maps); i++ {
+		list = append(list, &d.Maps[i])
+	}
+	for ; j < len(d.SyncMaps); j++ {
+		list = append(list, &d.SyncMaps[j])
+	}
+	return list
+}
+
+// Listed is how many maps and sync.Maps the document describes.
+func (d *Document) Listed() int { return len(d.Maps) + len(d.SyncMaps) }
+
 // found is what a Map was made of; renderings look back at it.
 type found struct {
-	*census.Found
+	*census.Found                 // nil for a sync.Map
+	sync          *census.SyncMap // nil for any other
 }
 
 // Selection says which maps are listed, and in which order.
@@ -36,35 +63,48 @@ func Build(t Target, res *census.Result, sel Selection) *Document {
 	d := &Document{Schema: 1, Target: t, Maps: []Map{}}
 	s := &d.Summary
 	s.Nil, s.Cut = res.Nil, res.Cut
-	var match []*census.Found
-	for _, f := range res.Maps {
-		d.Target.Generation = f.Layout.Generation.String()
-		if !sel.matches(f) {
+	s.Scanned, s.Objects, s.Unexplained = res.Bytes, res.Objects, res.Unknown
+	s.Headers, s.Goroutines, s.Stale = len(res.Maps), res.Goroutines, res.Stale
+	if len(res.Maps) > 0 {
+		d.Target.Generation = res.Maps[0].Layout.Generation.String()
+	}
+	match := slices.DeleteFunc(rows(res), func(r row) bool { return !sel.matches(r) })
+	count := func(n *int, is bool) {
+		if is {
+			*n++
+		}
+	}
+	for _, r := range match {
+		if r.s != nil {
+			s.SyncMaps++
+			s.SyncBytes += r.bytes()
+			count(&s.Unread, len(r.errors()) > 0)
+			count(&s.Broken, len(r.broken()) > 0)
 			continue
 		}
-		match = append(match, f)
 		s.Maps++
-		s.Entries += f.Header.Len()
-		s.Bytes += f.Bytes
-		s.Wasted += f.Wasted
-		count := func(n *int, is bool) {
-			if is {
-				*n++
-			}
-		}
-		count(&s.Shared, f.Shared())
-		count(&s.Growing, f.Growing())
-		count(&s.Unread, len(f.Errors) > 0)
-		count(&s.Broken, len(f.Broken) > 0)
+		s.Entries += r.len()
+		s.Bytes += r.bytes()
+		s.Wasted += r.wasted()
+		count(&s.Shared, r.shared())
+		count(&s.Growing, r.growing())
+		count(&s.Unread, len(r.errors()) > 0)
+		count(&s.Broken, len(r.broken()) > 0)
 	}
 	sel.sort(match)
 	if sel.Top > 0 && len(match) > sel.Top {
 		match = match[:sel.Top]
 	}
-	s.Listed = len(match)
-	for _, f := range match {
-		d.Maps = append(d.Maps, buildMap(f))
+	for _, r := range match {
+		m := buildMap(r)
+		d.order = append(d.order, r.s != nil)
+		if r.s != nil {
+			d.SyncMaps = append(d.SyncMaps, m)
+		} else {
+			d.Maps = append(d.Maps, m)
+		}
 	}
+	s.Listed = len(d.Maps)
 	for _, l := range res.Lost {
 		d.Lost = append(d.Lost, Lost{l.Name, l.Type.Name, l.Func, l.File, l.Line, l.Goroutine, l.Err.Error()})
 	}
@@ -74,45 +114,67 @@ func Build(t Target, res *census.Result, sel Selection) *Document {
 	return d
 }
 
-func (sel *Selection) matches(f *census.Found) bool {
-	if sel.Type != nil && !sel.Type.MatchString(f.Type.Name) {
+func (sel *Selection) matches(r row) bool {
+	if sel.Type != nil && !sel.Type.MatchString(r.typeName()) {
 		return false
 	}
-	if sel.Holder != nil && !slices.ContainsFunc(f.Holders, func(h census.Holder) bool { return sel.Holder.MatchString(h.Path()) }) {
+	if sel.Holder != nil && !slices.ContainsFunc(r.holders(), func(h census.Holder) bool { return sel.Holder.MatchString(h.Path()) }) {
 		return false
 	}
-	// A corrupt header may say less than nothing.
-	return (sel.MinLen <= 0 || f.Header.Len() >= sel.MinLen) && (!sel.Shared || f.Shared()) && (!sel.Growing || f.Growing())
+	return (sel.MinLen <= 0 || r.len() >= sel.MinLen) && (!sel.Shared || r.shared()) && (!sel.Growing || r.growing())
 }
 
 // sort keeps the census's order, by address, among equals.
-func (sel *Selection) sort(fs []*census.Found) {
+func (sel *Selection) sort(rs []row) {
 	if sel.Sort == "addr" {
+		slices.SortStableFunc(rs, func(a, b row) int { return cmp.Compare(a.addr(), b.addr()) })
 		return
 	}
-	key := func(f *census.Found) int64 { return f.Wasted }
+	key := row.wasted
 	switch sel.Sort {
 	case "bytes":
-		key = func(f *census.Found) int64 { return f.Bytes }
+		key = row.bytes
 	case "len":
-		key = func(f *census.Found) int64 { return f.Header.Len() }
+		key = row.len
 	case "slots":
-		key = func(f *census.Found) int64 { return f.Slots }
+		key = row.slots
 	case "holders":
-		key = func(f *census.Found) int64 { return int64(len(f.Holders)) }
+		key = func(r row) int64 { return int64(len(r.holders())) }
 	}
-	slices.SortStableFunc(fs, func(a, b *census.Found) int {
-		return cmp.Or(cmp.Compare(key(b), key(a)), cmp.Compare(b.Bytes, a.Bytes))
+	slices.SortStableFunc(rs, func(a, b row) int {
+		return cmp.Or(cmp.Compare(key(b), key(a)), cmp.Compare(b.bytes(), a.bytes()))
 	})
 }
 
-func buildMap(f *census.Found) Map {
+// buildMap describes a row.
+func buildMap(r row) Map {
+	var m Map
+	if r.s != nil {
+		m = buildSync(r.s)
+	} else {
+		m = buildFound(r.f)
+	}
+	m.Holders = []Holder{}
+	for _, h := range r.holders() {
+		g, fn, file, line := h.Frame()
+		m.Holders = append(m.Holders, Holder{string(h.Kind), h.Name(), h.Path(), h.Type.Name, h.Addr, g, fn, file, line})
+	}
+	for _, b := range r.broken() {
+		m.Broken = append(m.Broken, b.String())
+	}
+	for _, err := range r.errors() {
+		m.Errors = append(m.Errors, strings.Split(err.Error(), "\n")...)
+	}
+	return m
+}
+
+func buildFound(f *census.Found) Map {
 	l, h := f.Layout, &f.Header
 	m := Map{
 		Addr: h.Addr, Type: f.Type.Name, Generation: l.Generation.String(), Variant: l.Variant.String(),
 		Len: h.Len(), Slots: f.Slots, Load: round(f.Load()), Tombstones: f.Tombstones,
 		Bytes: f.Bytes, Wasted: f.Wasted, GrowIn: f.GrowIn,
-		Goroutines: f.Goroutines, Holders: []Holder{}, Notes: []Note{}, found: found{f},
+		Goroutines: f.Goroutines, found: found{Found: f},
 	}
 	if m.Goroutines == nil {
 		m.Goroutines = []int64{}
@@ -131,17 +193,6 @@ func buildMap(f *census.Found) Map {
 	}
 	for _, t := range f.Tables {
 		m.Tables = append(m.Tables, Table{t.Addr, t.Index, t.Entries, t.LocalDepth, t.Used, t.Capacity, t.GrowthLeft, t.Tombstones, t.Groups})
-	}
-	for i := range f.Holders {
-		h := &f.Holders[i]
-		g, fn, file, line := h.Frame()
-		m.Holders = append(m.Holders, Holder{string(h.Kind), h.Name(), h.Path(), h.Type.Name, h.Addr, g, fn, file, line})
-	}
-	for _, b := range f.Broken {
-		m.Broken = append(m.Broken, b.String())
-	}
-	for _, err := range f.Errors {
-		m.Errors = append(m.Errors, strings.Split(err.Error(), "\n")...)
 	}
 	m.Notes = notes(f)
 	return m
@@ -173,8 +224,11 @@ func (d *Document) AddSlots(mem hmap.Memory, types *hmap.Types, whole bool) {
 	if whole {
 		f.MaxString, f.MaxElems, f.MaxDepth, f.MaxText = 1<<16, 1<<12, 8, 1<<20
 	}
-	for i := range d.Maps {
-		m := &d.Maps[i]
+	for _, m := range d.listed() {
+		if m.Sync != nil {
+			m.addEntries(mem, f)
+			continue
+		}
 		l := m.found.Layout
 		err := hmap.Slots(mem, m.found.Map, false, func(e *hmap.Entry) error {
 			if e.Slot == 0 {

@@ -44,6 +44,10 @@ type Layout struct {
 	trie  trieLayout
 }
 
+// Fanout is how many children an indirect node of a hash-trie has; 0 in the other
+// design.
+func (l *Layout) Fanout() int { return l.trie.fanout }
+
 // mapsLayout is the layout of the read-dirty design.
 type mapsLayout struct {
 	mu, dirty, misses hmap.RecordField

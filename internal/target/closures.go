@@ -186,6 +186,7 @@ func (c *closures) variable(r *dwarf.Reader, e *dwarf.Entry) (captured, bool) {
 		e = o
 	}
 	v.name, _ = e.Val(dwarf.AttrName).(string)
+	v.name = strings.TrimPrefix(v.name, ".") // of the compiler's: .autotmp_2
 	var ok bool
 	v.typ, ok = e.Val(dwarf.AttrType).(dwarf.Offset)
 	return v, ok && v.name != ""
