@@ -10,7 +10,7 @@ import (
 func TestWritesToGo(t *testing.T) {
 	m := map[int64]int64{}
 	seen := 0
-	for i := int64(0); i < 20000; i++ {
+	for i := int64(0); i < 2500; i++ {
 		m[i] = i
 		got := inspectSelf(t, reflect.ValueOf(m))
 		if got.Layout.Generation == Swiss {
