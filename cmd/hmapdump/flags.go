@@ -42,6 +42,7 @@ type config struct {
 	until     target.Until
 	optimise  bool
 
+	noSnapshot         bool
 	slots, check, json bool
 	output, pprof      string
 	failOn             []report.Condition
@@ -72,6 +73,7 @@ func parse(args []string, stdout io.Writer) (*config, error) {
 	fs.StringVar(&c.until.At, "at", "", "stop at this `location`: a function or file:line")
 	fs.IntVar(&c.until.Hit, "hit", 1, "stop when --at is reached for the `N`th time")
 	fs.BoolVar(&c.optimise, "optimise", false, "build PROG with the compiler's optimisations on, as go build does")
+	fs.BoolVar(&c.noSnapshot, "no-snapshot", false, "attach: stop the process until everything has been read, and do not copy it")
 	fs.BoolVar(&c.slots, "slots", false, "the content: every group or bucket")
 	fs.BoolVar(&c.check, "check", false, "exit with status 3 if a map breaks an invariant of the runtime or cannot be read")
 	fs.BoolVar(&c.json, "json", false, "write one JSON document")
@@ -117,6 +119,9 @@ func parse(args []string, stdout io.Writer) (*config, error) {
 	}
 	if err := c.operands(fs.Args(), fs.ArgsLenAtDash()); err != nil {
 		return nil, err
+	}
+	if c.noSnapshot && c.mode != modeAttach {
+		return nil, usagef("--no-snapshot belongs to attach")
 	}
 	if c.mode == modeDiff {
 		c.prog = *prog

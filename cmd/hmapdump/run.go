@@ -64,7 +64,6 @@ type dump struct {
 	live           atomic.Pointer[target.Target] // t, for the signals
 	settled        chan struct{}                 // closed when no process is half attached to
 	start          time.Time
-	stopped        time.Time // when the target stood still
 }
 
 func (d *dump) notice(format string, args ...any) {
@@ -99,10 +98,13 @@ func (d *dump) run() (status int, err error) {
 		}
 	default:
 		if d.mode == modeAttach {
-			// It goes on before anything is written: whoever reads may take his time.
+			// If it stands still it goes on before anything is written: whoever reads
+			// may take his time.
 			if err := d.t.Close(); err != nil {
 				return 0, err
 			}
+			doc.Summary.PauseNS = d.t.Pause().Nanoseconds()
+			doc.Summary.ElapsedNS = time.Since(d.start).Nanoseconds()
 		}
 		err = d.write(doc)
 	}
@@ -167,8 +169,7 @@ func (d *dump) open(ctx context.Context) (stop target.Stop, cleanup func() error
 	switch d.mode {
 	case modeAttach:
 		defer loading()()
-		d.stopped = time.Now()
-		if d.t, err = target.Attach(d.pid); err == nil {
+		if d.t, err = d.attach(); err == nil {
 			d.live.Store(d.t)
 		}
 		close(d.settled)
@@ -199,12 +200,32 @@ func (d *dump) open(ctx context.Context) (stop target.Stop, cleanup func() error
 	}
 	if d.mode == modeRun {
 		stop, err = d.t.Continue(ctx, d.until)
-		d.stopped = time.Now()
 	} else {
 		stop = d.t.Stop()
 	}
 	return stop, cleanup, err
 }
+
+// attach takes a copy of the process, which goes on at once. Where there shall be none,
+// or cannot be, the process stands still until it is closed.
+func (d *dump) attach() (*target.Target, error) {
+	why := errNoSnapshot
+	if !d.noSnapshot {
+		t, err := target.AttachFrozen(d.pid)
+		var no *target.FreezeError
+		if !errors.As(err, &no) {
+			return t, err
+		}
+		why = no
+	}
+	t, err := target.Attach(d.pid)
+	if err == nil {
+		d.notice("%v; so it stands still until everything has been read", why)
+	}
+	return t, err
+}
+
+var errNoSnapshot = errors.New("--no-snapshot: the process is not copied")
 
 // census lists the maps, or those that -e names.
 func (d *dump) census(stop target.Stop) (*census.Result, *census.Autopsy, error) {
@@ -260,11 +281,7 @@ func (d *dump) document(stop target.Stop) (*report.Document, error) {
 	if doc.Listed() == 0 {
 		return nil, &noneError{total: len(res.Maps), lost: doc.Lost, nils: res.Nil}
 	}
-	now := time.Now()
-	if d.mode == modeAttach {
-		doc.Summary.PauseNS = now.Sub(d.stopped).Nanoseconds()
-	}
-	doc.Summary.ElapsedNS = now.Sub(d.start).Nanoseconds()
+	doc.Summary.ElapsedNS = time.Since(d.start).Nanoseconds()
 	return doc, nil
 }
 

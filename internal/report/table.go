@@ -57,7 +57,23 @@ func (d *Document) headline() string {
 		s += fmt.Sprintf(" (pid %d)", t.PID)
 	}
 	s += ", " + t.Go + " " + t.Arch
-	return s + ": " + t.Stop.String()
+	s += ": " + t.Stop.String()
+	if d.Summary.PauseNS > 0 {
+		s += "; it stood still for " + standstill(d.Summary.PauseNS)
+	}
+	return s
+}
+
+// standstill is a time for which a process stood still, in words.
+func standstill(ns int64) string {
+	switch ms := float64(ns) / 1e6; {
+	case ms >= 1000:
+		return fmt.Sprintf("%.1f s", ms/1000)
+	case ms >= 10:
+		return fmt.Sprintf("%.0f ms", ms)
+	default:
+		return fmt.Sprintf("%.2f ms", ms)
+	}
 }
 
 func (s Stop) String() string {
