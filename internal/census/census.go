@@ -191,9 +191,9 @@ func isRuntimes(name string) bool {
 // for the time of an operation.
 func (w *walk) settle() {
 	for _, p := range w.later {
-		if m := w.maps[p.header]; m != nil && p.holder.Addr != 0 {
-			if _, ok := w.held[uint64(p.holder.Addr)]; !ok && !isRuntime(p.holder.root().Func) {
-				w.held[uint64(p.holder.Addr)] = struct{}{}
+		if m := w.maps.get(p.header); m != nil && p.holder.Addr != 0 {
+			if !w.held.has(uint64(p.holder.Addr)) && !isRuntime(p.holder.root().Func) {
+				w.held.add(uint64(p.holder.Addr))
 				m.add(p.holder)
 			}
 		}
@@ -217,9 +217,12 @@ func nearest(a, b Holder) int {
 func (w *walk) result() *Result {
 	w.sortSync()
 	w.res.Goroutines = w.goroutines
-	for _, m := range w.maps {
+	// Headers have one map, but for what is in a variable that is not set yet.
+	hmap.SortByAddr(w.maps.all, func(m **met) hmap.Addr { return (*m).header })
+	for _, m := range w.maps.all {
+		from := len(w.res.Maps)
 		for ; m != nil; m = m.next {
-			f := m.Found
+			f := &m.Found
 			if f.Map == nil || len(f.Holders) == 0 {
 				continue
 			}
@@ -231,10 +234,10 @@ func (w *walk) result() *Result {
 			f.Goroutines = slices.Compact(f.Goroutines)
 			w.res.Maps = append(w.res.Maps, f)
 		}
+		if same := w.res.Maps[from:]; len(same) > 1 {
+			slices.SortFunc(same, func(a, b *Found) int { return cmp.Compare(a.Type.Name, b.Type.Name) })
+		}
 	}
-	slices.SortFunc(w.res.Maps, func(a, b *Found) int {
-		return cmp.Or(cmp.Compare(a.Header.Addr, b.Header.Addr), cmp.Compare(a.Type.Name, b.Type.Name))
-	})
 	return w.res
 }
 

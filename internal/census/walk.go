@@ -32,7 +32,8 @@ type object struct {
 
 // met is a map that was met.
 type met struct {
-	*Found
+	Found
+	first      [1]Holder // most maps have one
 	header     hmap.Addr
 	t          *hmap.Type
 	keys       *plan // nil: they lead nowhere
@@ -50,11 +51,11 @@ type walk struct {
 	plans   *plans
 	heap    *heap.Heap // nil if it cannot be read
 
-	maps   map[hmap.Addr]*met
+	maps   *mets
 	fresh  []*met // to be inspected
-	seen   map[object]*node
+	seen   *seen
 	runs   runs
-	held   map[uint64]struct{} // addresses of words
+	held   *words
 	queue  []item
 	refs   map[refKey]*ref
 	fields map[*hmap.Type][2]*plan
@@ -89,7 +90,6 @@ func newWalk(src Source, opts Options) *walk {
 	src.Memory = &cache{mem: src.Memory}
 	w := &walk{
 		src: src, opts: opts, res: &Result{}, workers: workers(), plans: newPlans(src.Types),
-		maps: map[hmap.Addr]*met{}, seen: map[object]*node{}, held: map[uint64]struct{}{},
 		refs: map[refKey]*ref{}, fields: map[*hmap.Type][2]*plan{}, runs: runs{},
 		syncs: map[hmap.Addr]bool{}, syncTypes: map[*hmap.Type]*syncType{},
 	}
@@ -100,6 +100,7 @@ func newWalk(src Source, opts Options) *walk {
 	if w.heap, err = heap.Read(src.Memory, src.Types); err != nil {
 		w.fail(err)
 	}
+	w.seen, w.maps, w.held = newSeen(w.heap), newMets(w.heap), newWords(w.heap, w.plans.ptr)
 	w.runtime = readRuntime(src.Types)
 	w.sightings.New = func() any { return new([]sighting) }
 	return w
@@ -175,11 +176,9 @@ func (w *walk) push(it item) {
 		w.pushRun(it)
 		return
 	}
-	key := object{it.addr, it.plan.id}
-	if _, ok := w.seen[key]; ok {
+	if !w.seen.add(it.addr, it.plan, it.node) {
 		return
 	}
-	w.seen[key] = it.node
 	w.res.Objects++
 	w.queue = append(w.queue, it)
 }
@@ -272,8 +271,7 @@ func (w *walk) pointer(from *node, r *ref, index int64, addr uint64, elem *hmap.
 	if len(p.refs) == 0 {
 		return
 	}
-	key := object{addr, p.id}
-	if _, ok := w.seen[key]; ok {
+	if w.seen.has(addr, p) {
 		return
 	}
 	if !w.fits(addr, uint64(p.size)) {
@@ -398,7 +396,7 @@ func (w *walk) holder(it *item, s *sighting) Holder {
 func (w *walk) hold(it *item, s *sighting) {
 	header, t := hmap.Addr(s.w[0]), s.ref.t
 	if s.addr != 0 {
-		if _, ok := w.held[s.addr]; ok {
+		if w.held.has(s.addr) {
 			return
 		}
 	}
@@ -409,7 +407,7 @@ func (w *walk) hold(it *item, s *sighting) {
 		}
 	}
 	if s.addr != 0 {
-		w.held[s.addr] = struct{}{}
+		w.held.add(s.addr)
 	}
 	h := w.holder(it, s)
 	if h.root().Kind == target.Expr && len(m.Holders) > 0 {
@@ -429,8 +427,9 @@ func (w *walk) discover(it *item, s *sighting, header hmap.Addr, t *hmap.Type) *
 		w.res.Stale++
 		return nil
 	}
-	m := &met{Found: &Found{}, t: t, node: it.node.child(s.ref, s.index), next: w.maps[header], header: header}
-	w.maps[header] = m
+	m := &met{t: t, node: it.node.child(s.ref, s.index), header: header}
+	m.Holders = m.first[:0]
+	w.maps.add(m)
 	w.fresh = append(w.fresh, m)
 	return m
 }
@@ -558,7 +557,7 @@ func (w *walk) entryPlan(t, key *hmap.Type, inKey bool, text *hmap.Formatter) *p
 // type that says the same of its memory: m and T(m) are one map. Optimised code of
 // a generic function knows only the shape of a map's type; any other type is better.
 func (w *walk) known(header hmap.Addr, t *hmap.Type) *met {
-	for m := w.maps[header]; m != nil; m = m.next {
+	for m := w.maps.get(header); m != nil; m = m.next {
 		if !sameLayout(m.t, t) {
 			continue
 		}
