@@ -73,5 +73,8 @@ func (d *dump) loadCore(path string) (doc *report.Document, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return one.look(stop)
+	if doc, err = one.look(stop); err == nil {
+		doc.Keep()
+	}
+	return doc, err
 }

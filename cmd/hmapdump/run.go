@@ -90,6 +90,7 @@ func (d *dump) run() (status int, err error) {
 	switch stop.Reason {
 	case target.Fatal, target.Panic:
 		// It dies with many words: the table comes behind them.
+		doc.Keep()
 		d.finish()
 		err = d.write(doc)
 	case target.MainReturn, target.Exit:
@@ -100,8 +101,11 @@ func (d *dump) run() (status int, err error) {
 		if d.mode == modeAttach {
 			// If it stands still it goes on before anything is written: whoever reads
 			// may take his time.
-			if err := d.t.Close(); err != nil {
-				return 0, err
+			if d.t.Live() {
+				doc.Keep()
+				if err := d.t.Close(); err != nil {
+					return 0, err
+				}
 			}
 			doc.Summary.PauseNS = d.t.Pause().Nanoseconds()
 			doc.Summary.ElapsedNS = time.Since(d.start).Nanoseconds()
@@ -353,17 +357,16 @@ func (d *dump) write(doc *report.Document) error {
 	return d.emit(doc.Table)
 }
 
-// emit writes what render makes to where it belongs, and nothing if it fails.
+// emit writes what render makes to where it belongs.
 func (d *dump) emit(render func(io.Writer) error) error {
-	var buf bytes.Buffer
-	if err := render(&buf); err != nil {
+	if d.output == "" {
+		return render(d.stdout)
+	}
+	f, err := os.Create(d.output)
+	if err != nil {
 		return err
 	}
-	if d.output != "" {
-		return os.WriteFile(d.output, buf.Bytes(), 0o666)
-	}
-	_, err := buf.WriteTo(d.stdout)
-	return err
+	return errors.Join(render(f), f.Close())
 }
 
 func (d *dump) status(doc *report.Document, stop target.Stop) int {

@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"regexp"
 	"slices"
 	"strings"
@@ -11,31 +12,60 @@ import (
 	"hmaptools/internal/hmap"
 )
 
-// listed are the maps and the sync.Maps in the order of the table.
-func (d *Document) listed() []*Map {
-	list := make([]*Map, 0, len(d.Maps)+len(d.SyncMaps))
-	i, j := 0, 0
-	for _, sync := range d.order {
-		if sync {
-			list = append(list, &d.SyncMaps[j])
-			j++
-		} else {
-			list = append(list, &d.Maps[i])
-			i++
+// listed goes through the maps and the sync.Maps in the order of the table.
+func (d *Document) listed() iter.Seq[*Map] {
+	return func(yield func(*Map) bool) {
+		for _, r := range d.rows {
+			m := d.describe(r)
+			if !yield(&m) {
+				return
+			}
+		}
+		// Those that are kept or were read from a file.
+		i, j := 0, 0
+		for i < len(d.Maps) || j < len(d.SyncMaps) {
+			var m *Map
+			if k := i + j; i == len(d.Maps) || k < len(d.order) && d.order[k] {
+				m = &d.SyncMaps[j]
+				j++
+			} else {
+				m = &d.Maps[i]
+				i++
+			}
+			if !yield(m) {
+				return
+			}
 		}
 	}
-	// Those that were read from a file have no other order.
-	for ; i < len(d.Maps); i++ {
-		list = append(list, &d.Maps[i])
-	}
-	for ; j < len(d.SyncMaps); j++ {
-		list = append(list, &d.SyncMaps[j])
-	}
-	return list
 }
 
-// Listed is how many maps and sync.Maps the document describes.
-func (d *Document) Listed() int { return len(d.Maps) + len(d.SyncMaps) }
+// describe makes a Map of a row.
+func (d *Document) describe(r row) Map {
+	m := buildMap(r)
+	if d.content != nil {
+		d.content.add(&m)
+	}
+	return m
+}
+
+// Keep describes all maps that are listed, so that the target is not needed any more.
+func (d *Document) Keep() {
+	rows := d.rows
+	d.rows = nil
+	for _, r := range rows {
+		m := d.describe(r)
+		d.order = append(d.order, r.s != nil)
+		if r.s != nil {
+			d.SyncMaps = append(d.SyncMaps, m)
+		} else {
+			d.Maps = append(d.Maps, m)
+		}
+	}
+	d.content = nil
+}
+
+// Listed is how many maps and sync.Maps the document lists.
+func (d *Document) Listed() int { return len(d.rows) + len(d.Maps) + len(d.SyncMaps) }
 
 // found is what a Map was made of; renderings look back at it.
 type found struct {
@@ -57,8 +87,9 @@ type Selection struct {
 // the smallest.
 var SortKeys = []string{"waste", "bytes", "len", "slots", "holders", "addr"}
 
-// Build makes a document of a census. It adds up all maps that match, and
-// describes those that are listed.
+// Build makes a document of a census. It adds up all maps that match. Those that are
+// listed are described as they are written, since there may be millions: until Keep
+// is called the target must stand as it stood, and its memory must be readable.
 func Build(t Target, res *census.Result, sel Selection) *Document {
 	d := &Document{Schema: 1, Target: t, Maps: []Map{}}
 	s := &d.Summary
@@ -95,16 +126,12 @@ func Build(t Target, res *census.Result, sel Selection) *Document {
 	if sel.Top > 0 && len(match) > sel.Top {
 		match = match[:sel.Top]
 	}
+	d.rows = match
 	for _, r := range match {
-		m := buildMap(r)
-		d.order = append(d.order, r.s != nil)
-		if r.s != nil {
-			d.SyncMaps = append(d.SyncMaps, m)
-		} else {
-			d.Maps = append(d.Maps, m)
+		if r.s == nil {
+			s.Listed++
 		}
 	}
-	s.Listed = len(d.Maps)
 	for _, l := range res.Lost {
 		d.Lost = append(d.Lost, Lost{l.Name, l.Type.Name, l.Func, l.File, l.Line, l.Goroutine, l.Err.Error()})
 	}
@@ -215,6 +242,12 @@ func fieldValue(v hmap.Value) any {
 	return v.Bits
 }
 
+// content reads what is in maps.
+type content struct {
+	mem  hmap.Memory
+	text *hmap.Formatter
+}
+
 // AddSlots adds the content of every map to the document. With whole, keys and
 // elems are printed as far as a script could want them, else as far as a person
 // does.
@@ -224,27 +257,30 @@ func (d *Document) AddSlots(mem hmap.Memory, types *hmap.Types, whole bool) {
 	if whole {
 		f.MaxString, f.MaxElems, f.MaxDepth, f.MaxText = 1<<16, 1<<12, 8, 1<<20
 	}
-	for _, m := range d.listed() {
-		if m.Sync != nil {
-			m.addEntries(mem, f)
-			continue
+	d.content = &content{mem, f}
+}
+
+// add adds the content of one map.
+func (c *content) add(m *Map) {
+	if m.Sync != nil {
+		m.addEntries(c.mem, c.text)
+		return
+	}
+	l := m.found.Layout
+	err := hmap.Slots(c.mem, m.found.Map, false, func(e *hmap.Entry) error {
+		if e.Slot == 0 {
+			m.Slot = append(m.Slot, SlotBlock{
+				Table: max(e.Table, 0), Block: e.Block, Chain: e.Chain, Old: e.Old, Addr: e.At, Slots: []Slot{},
+			})
 		}
-		l := m.found.Layout
-		err := hmap.Slots(mem, m.found.Map, false, func(e *hmap.Entry) error {
-			if e.Slot == 0 {
-				m.Slot = append(m.Slot, SlotBlock{
-					Table: max(e.Table, 0), Block: e.Block, Chain: e.Chain, Old: e.Old, Addr: e.At, Slots: []Slot{},
-				})
-			}
-			b := &m.Slot[len(m.Slot)-1]
-			b.Meta += fmt.Sprintf("%02x", e.Meta)
-			if e.Full {
-				b.Slots = append(b.Slots, Slot{e.Slot, f.Format(l.Key, e.Key), f.Format(l.Elem, e.Elem)})
-			}
-			return nil
-		})
-		if err != nil {
-			m.Errors = append(m.Errors, err.Error())
+		b := &m.Slot[len(m.Slot)-1]
+		b.Meta += fmt.Sprintf("%02x", e.Meta)
+		if e.Full {
+			b.Slots = append(b.Slots, Slot{e.Slot, c.text.Format(l.Key, e.Key), c.text.Format(l.Elem, e.Elem)})
 		}
+		return nil
+	})
+	if err != nil {
+		m.Errors = append(m.Errors, err.Error())
 	}
 }

@@ -74,7 +74,7 @@ func (f *Figures) add(g *Figures) {
 func Compare(old, new *Document) *Diff {
 	d := &Diff{Schema: 1, Old: old.Target, New: new.Target, Maps: []Change{}}
 	d.Total = Change{State: "total", Old: &Figures{}, New: &Figures{}}
-	was, is := old.listed(), new.listed()
+	was, is := slices.Collect(old.listed()), slices.Collect(new.listed())
 	partner := match(was, is)
 	taken := make([]bool, len(is))
 	for i, o := range was {

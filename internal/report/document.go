@@ -3,7 +3,6 @@ package report
 import (
 	"bytes"
 	"encoding/json"
-	"io"
 
 	"hmaptools/internal/hmap"
 )
@@ -21,7 +20,9 @@ type Document struct {
 	Lost     []Lost   `json:"lost,omitempty"`
 	Errors   []string `json:"errors,omitempty"`
 
-	order []bool // of what is listed: a sync.Map
+	rows    []row    // what is listed and not described yet
+	content *content // of maps, if that is wanted
+	order   []bool   // of those that are described: a sync.Map
 }
 
 // Target is what was looked at.
@@ -228,11 +229,4 @@ func (fs *Fields) UnmarshalJSON(data []byte) error {
 		*fs = append(*fs, f)
 	}
 	return nil
-}
-
-// JSON writes the document as one line.
-func (d *Document) JSON(w io.Writer) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	return enc.Encode(d)
 }

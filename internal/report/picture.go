@@ -18,7 +18,7 @@ const maxRows = 32
 func (d *Document) Picture(out io.Writer) error {
 	p := &picture{bufio.NewWriter(out)}
 	p.printf("%s\n", d.headline())
-	for _, m := range d.listed() {
+	for m := range d.listed() {
 		p.printf("\n")
 		p.draw(m)
 	}

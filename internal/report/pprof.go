@@ -35,7 +35,7 @@ func (d *Document) Pprof(w io.Writer) error {
 		return l
 	}
 	samples := map[string]*profile.Sample{}
-	for _, m := range d.listed() {
+	for m := range d.listed() {
 		steps := append(pathSteps(m), m.Type)
 		key := strings.Join(steps, "\x00")
 		s := samples[key]

@@ -23,7 +23,7 @@ func (d *Document) Table(out io.Writer) error {
 	head := fmt.Sprintf(row, "LEN", "SLOTS", "LOAD", "BYTES", "WASTED")
 	fmt.Fprintln(w, head+"MAP")
 	indent := strings.Repeat(" ", len(head))
-	for _, m := range d.listed() {
+	for m := range d.listed() {
 		figures := fmt.Sprintf(row, fmt.Sprint(m.Len), fmt.Sprint(m.Slots), percent(m.Load), Bytes(m.Bytes), Bytes(m.Wasted))
 		for k, line := range wrap(m.words(), width-len(indent)) {
 			if k == 0 {
