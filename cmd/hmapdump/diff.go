@@ -67,7 +67,7 @@ func (d *dump) load(path string) (*report.Document, error) {
 func (d *dump) loadCore(path string) (doc *report.Document, err error) {
 	c := *d.config
 	c.mode, c.core = modeCore, path
-	one := &dump{config: &c, stdout: d.stdout, stderr: d.stderr, start: time.Now()}
+	one := &dump{config: &c, stdout: d.stdout, stderr: d.stderr, start: time.Now(), gc: d.gc}
 	stop, cleanup, err := one.open(context.Background())
 	defer func() { err = errors.Join(err, cleanup()) }()
 	if err != nil {

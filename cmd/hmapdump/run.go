@@ -30,7 +30,7 @@ const (
 func run(args []string, stdout, stderr io.Writer) int {
 	c, err := parse(args, stdout)
 	if err == nil {
-		d := &dump{config: c, stdout: stdout, stderr: stderr}
+		d := &dump{config: c, stdout: stdout, stderr: stderr, gc: paceCollector()}
 		var status int
 		if c.mode == modeDiff {
 			status, err = d.diff()
@@ -64,6 +64,7 @@ type dump struct {
 	live           atomic.Pointer[target.Target] // t, for the signals
 	settled        chan struct{}                 // closed when no process is half attached to
 	start          time.Time
+	gc             *collector
 }
 
 func (d *dump) notice(format string, args ...any) {
@@ -234,6 +235,11 @@ var errNoSnapshot = errors.New("--no-snapshot: the process is not copied")
 // census lists the maps, or those that -e names.
 func (d *dump) census(stop target.Stop) (*census.Result, *census.Autopsy, error) {
 	defer progress(d.stderr, "listing maps")()
+	if d.mode != modeCore {
+		d.gc.grow(resident(d.t.Pid()))
+	} else if info, err := os.Stat(d.core); err == nil {
+		d.gc.grow(uint64(info.Size()))
+	}
 	opts := census.Options{Depth: d.depth, Hashes: d.check}
 	exprs := make([]target.Root, len(d.exprs))
 	for i, e := range d.exprs {

@@ -16,7 +16,8 @@ import (
 func (d *Document) listed() iter.Seq[*Map] {
 	return func(yield func(*Map) bool) {
 		for _, r := range d.rows {
-			m := d.describe(r)
+			var m Map
+			d.describe(&m, r, r.paths())
 			if !yield(&m) {
 				return
 			}
@@ -39,13 +40,13 @@ func (d *Document) listed() iter.Seq[*Map] {
 	}
 }
 
-// describe makes a Map of a row.
-func (d *Document) describe(r row) Map {
-	m := buildMap(r)
+// describe makes a Map of a row and the paths of its holders. It uses the space of what
+// was there.
+func (d *Document) describe(m *Map, r row, paths []string) {
+	buildMap(m, r, paths)
 	if d.content != nil {
-		d.content.add(&m)
+		d.content.add(m)
 	}
-	return m
 }
 
 // Keep describes all maps that are listed, so that the target is not needed any more.
@@ -53,7 +54,8 @@ func (d *Document) Keep() {
 	rows := d.rows
 	d.rows = nil
 	for _, r := range rows {
-		m := d.describe(r)
+		var m Map
+		d.describe(&m, r, r.paths())
 		d.order = append(d.order, r.s != nil)
 		if r.s != nil {
 			d.SyncMaps = append(d.SyncMaps, m)
@@ -174,17 +176,21 @@ func (sel *Selection) sort(rs []row) {
 }
 
 // buildMap describes a row.
-func buildMap(r row) Map {
-	var m Map
+func buildMap(m *Map, r row, paths []string) {
+	*m = Map{Header: m.Header[:0], Holders: m.Holders[:0]}
 	if r.s != nil {
-		m = buildSync(r.s)
+		buildSync(m, r.s)
 	} else {
-		m = buildFound(r.f)
+		buildFound(m, r.f)
 	}
-	m.Holders = []Holder{}
-	for _, h := range r.holders() {
+	hs := r.holders()
+	if m.Holders == nil {
+		m.Holders = make([]Holder, 0, len(hs))
+	}
+	for i := range hs {
+		h := &hs[i]
 		g, fn, file, line := h.Frame()
-		m.Holders = append(m.Holders, Holder{string(h.Kind), h.Name(), h.Path(), h.Type.Name, h.Addr, g, fn, file, line})
+		m.Holders = append(m.Holders, Holder{string(h.Kind), h.Name(), paths[i], h.Type.Name, h.Addr, g, fn, file, line})
 	}
 	for _, b := range r.broken() {
 		m.Broken = append(m.Broken, b.String())
@@ -192,21 +198,22 @@ func buildMap(r row) Map {
 	for _, err := range r.errors() {
 		m.Errors = append(m.Errors, strings.Split(err.Error(), "\n")...)
 	}
-	return m
 }
 
-func buildFound(f *census.Found) Map {
+func buildFound(m *Map, f *census.Found) {
 	l, h := f.Layout, &f.Header
-	m := Map{
-		Addr: h.Addr, Type: f.Type.Name, Generation: l.Generation.String(), Variant: l.Variant.String(),
-		Len: h.Len(), Slots: f.Slots, Load: round(f.Load()), Tombstones: f.Tombstones,
-		Bytes: f.Bytes, Wasted: f.Wasted, GrowIn: f.GrowIn,
-		Goroutines: f.Goroutines, found: found{Found: f},
-	}
+	m.Addr, m.Type, m.Generation, m.Variant = h.Addr, f.Type.Name, l.Generation.String(), l.Variant.String()
+	m.Len, m.Slots, m.Load, m.Tombstones = h.Len(), f.Slots, round(f.Load()), f.Tombstones
+	m.Bytes, m.Wasted, m.GrowIn = f.Bytes, f.Wasted, f.GrowIn
+	m.Goroutines, m.found = f.Goroutines, found{Found: f}
 	if m.Goroutines == nil {
 		m.Goroutines = []int64{}
 	}
-	for _, v := range f.Fields() {
+	fields := f.Fields()
+	if m.Header == nil {
+		m.Header = make(Fields, 0, len(fields)+1)
+	}
+	for _, v := range fields {
 		m.Header = append(m.Header, Field{v.Name, fieldValue(v)})
 		if v.Name == "flags" {
 			m.Header = append(m.Header, Field{"flag_names", h.FlagNames(l.Consts)})
@@ -222,7 +229,6 @@ func buildFound(f *census.Found) Map {
 		m.Tables = append(m.Tables, Table{t.Addr, t.Index, t.Entries, t.LocalDepth, t.Used, t.Capacity, t.GrowthLeft, t.Tombstones, t.Groups})
 	}
 	m.Notes = notes(f)
-	return m
 }
 
 // round keeps three digits: more would pretend.

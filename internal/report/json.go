@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"runtime"
 	"strconv"
 
 	"hmaptools/internal/hmap"
@@ -60,28 +61,97 @@ func (o *jsonWriter) flush() {
 // maps writes the maps, or the sync.Maps, as a member of the document.
 func (o *jsonWriter) maps(d *Document, name string, sync bool) {
 	o.buf = append(strconv.AppendQuote(append(o.buf, ','), name), ':', '[')
-	n := 0
-	one := func(m *Map) {
-		if n++; n > 1 {
-			o.buf = append(o.buf, ',')
+	o.flush()
+	first := true
+	put := func(b []byte) {
+		if len(b) > 0 && first {
+			b, first = b[1:], false // the comma
 		}
-		o.buf = o.object(o.buf, m)
-		o.flush()
-	}
-	for _, r := range d.rows {
-		if (r.s != nil) == sync {
-			m := d.describe(r)
-			one(&m)
+		if o.err == nil {
+			_, o.err = o.w.Write(b)
 		}
 	}
+	o.rows(d, sync, put)
 	kept := d.Maps
 	if sync {
 		kept = d.SyncMaps
 	}
 	for i := range kept {
-		one(&kept[i])
+		put(o.object([]byte{','}, &kept[i]))
 	}
 	o.buf = append(o.buf, ']')
+}
+
+// rowsPerTurn is how many rows a goroutine describes at a time.
+const rowsPerTurn = 1 << 9
+
+// rows describes what is not described yet and hands it on, each map behind a comma. The
+// paths are made by one goroutine, all else by several.
+func (o *jsonWriter) rows(d *Document, sync bool, put func([]byte)) {
+	type turn struct {
+		rows  []row
+		paths [][]string
+		out   chan []byte
+	}
+	workers := runtime.GOMAXPROCS(0)
+	if d.content != nil {
+		workers = 1 // it has one formatter, as paths have
+	}
+	encode := func(o *jsonWriter, t *turn) []byte { // o of its own: each notes errors
+		var b []byte
+		var m Map
+		for i, r := range t.rows {
+			d.describe(&m, r, t.paths[i])
+			b = o.object(append(b, ','), &m)
+		}
+		return b
+	}
+	work, order := make(chan *turn, workers), make(chan *turn, 2*workers)
+	errs := make(chan error, workers)
+	single := &jsonWriter{}
+	if workers > 1 {
+		for range workers {
+			go func() {
+				own := &jsonWriter{}
+				for t := range work {
+					t.out <- encode(own, t)
+				}
+				errs <- own.err
+			}()
+		}
+	}
+	written := make(chan struct{})
+	go func() {
+		for t := range order {
+			put(<-t.out)
+		}
+		close(written)
+	}()
+	for at := 0; at < len(d.rows); {
+		t := &turn{out: make(chan []byte, 1)}
+		for ; at < len(d.rows) && len(t.rows) < rowsPerTurn; at++ {
+			if r := d.rows[at]; (r.s != nil) == sync {
+				t.rows = append(t.rows, r)
+				t.paths = append(t.paths, r.paths())
+			}
+		}
+		if order <- t; workers > 1 {
+			work <- t
+		} else {
+			t.out <- encode(single, t)
+		}
+	}
+	close(order)
+	close(work)
+	<-written
+	if workers == 1 {
+		errs <- single.err
+	}
+	for range workers {
+		if err := <-errs; err != nil && o.err == nil {
+			o.err = err
+		}
+	}
 }
 
 // value appends what encoding/json makes of a value.

@@ -44,6 +44,17 @@ func (r row) holders() []census.Holder {
 	return r.f.Holders
 }
 
+// paths are those of the holders. They are read from the target's memory, by one
+// goroutine at a time.
+func (r row) paths() []string {
+	hs := r.holders()
+	ps := make([]string, len(hs))
+	for i := range hs {
+		ps[i] = hs[i].Path()
+	}
+	return ps
+}
+
 func (r row) len() int64 {
 	if r.s != nil {
 		return r.s.Len

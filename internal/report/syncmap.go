@@ -42,13 +42,12 @@ type Level struct {
 	Entries   int64 `json:"entry_nodes"`
 }
 
-func buildSync(s *census.SyncMap) Map {
+func buildSync(m *Map, s *census.SyncMap) {
 	r := row{s: s}
-	m := Map{
-		Addr: s.Addr, Type: r.typeName(), Generation: s.Layout.Design.String(), Variant: "sync.Map",
-		Len: r.len(), Slots: r.slots(), Bytes: r.bytes(), Goroutines: []int64{}, found: found{sync: s},
-		Sync: &Sync{Design: s.Layout.Design.String(), Busy: s.Busy},
-	}
+	m.Addr, m.Type, m.Generation, m.Variant = s.Addr, r.typeName(), s.Layout.Design.String(), "sync.Map"
+	m.Len, m.Slots, m.Bytes = r.len(), r.slots(), r.bytes()
+	m.Goroutines, m.found = []int64{}, found{sync: s}
+	m.Sync = &Sync{Design: s.Layout.Design.String(), Busy: s.Busy}
 	if m.Slots > 0 {
 		m.Load = round(float64(m.Len) / float64(m.Slots))
 	}
@@ -57,17 +56,16 @@ func buildSync(s *census.SyncMap) Map {
 		x.Read, x.Dirty = in.Read.Header.Addr, in.Dirty.Header.Addr
 		x.ReadLen, x.DirtyLen = in.Read.Header.Len(), in.Dirty.Header.Len()
 		x.Amended, x.Misses, x.Deleted, x.Expunged = in.Amended, in.Misses, in.Deleted, in.Expunged
-		m.Header = Fields{{"read", in.ReadOnly}, {"dirty", in.Dirty.Header.Addr}, {"misses", in.Misses}}
+		m.Header = append(m.Header, Field{"read", in.ReadOnly}, Field{"dirty", in.Dirty.Header.Addr}, Field{"misses", in.Misses})
 	}
 	if t := s.Trie; t != nil {
 		x.Root, x.Depth, x.Indirects, x.Entries, x.Overflow, x.LongestChain = t.Root, t.Depth(), t.Indirects, t.Entries, t.Overflow, t.LongestChain
 		for _, l := range t.Levels {
 			x.Levels = append(x.Levels, Level(l))
 		}
-		m.Header = Fields{{"root", t.Root}, {"seed", hmap.Addr(t.Seed)}}
+		m.Header = append(m.Header, Field{"root", t.Root}, Field{"seed", hmap.Addr(t.Seed)})
 	}
 	m.Notes = syncNotes(s)
-	return m
 }
 
 // state says in a few words how the map is.
