@@ -30,7 +30,7 @@ const (
 func run(args []string, stdout, stderr io.Writer) int {
 	c, err := parse(args, stdout)
 	if err == nil {
-		d := &dump{config: c, stdout: stdout, stderr: stderr}
+		d := &dump{config: c, stdout: stdout, stderr: stderr, gc: paceCollector()}
 		var status int
 		if c.mode == modeDiff {
 			status, err = d.diff()
@@ -64,6 +64,7 @@ type dump struct {
 	live           atomic.Pointer[target.Target] // t, for the signals
 	settled        chan struct{}                 // closed when no process is half attached to
 	start          time.Time
+	gc             *collector
 }
 
 func (d *dump) notice(format string, args ...any) {
@@ -90,6 +91,7 @@ func (d *dump) run() (status int, err error) {
 	switch stop.Reason {
 	case target.Fatal, target.Panic:
 		// It dies with many words: the table comes behind them.
+		doc.Keep()
 		d.finish()
 		err = d.write(doc)
 	case target.MainReturn, target.Exit:
@@ -100,8 +102,11 @@ func (d *dump) run() (status int, err error) {
 		if d.mode == modeAttach {
 			// If it stands still it goes on before anything is written: whoever reads
 			// may take his time.
-			if err := d.t.Close(); err != nil {
-				return 0, err
+			if d.t.Live() {
+				doc.Keep()
+				if err := d.t.Close(); err != nil {
+					return 0, err
+				}
 			}
 			doc.Summary.PauseNS = d.t.Pause().Nanoseconds()
 			doc.Summary.ElapsedNS = time.Since(d.start).Nanoseconds()
@@ -230,7 +235,11 @@ var errNoSnapshot = errors.New("--no-snapshot: the process is not copied")
 // census lists the maps, or those that -e names.
 func (d *dump) census(stop target.Stop) (*census.Result, *census.Autopsy, error) {
 	defer progress(d.stderr, "listing maps")()
-	src := census.Source{Memory: d.t.Memory(), Types: d.t.Types(), Arch: d.t.Arch()}
+	if d.mode != modeCore {
+		d.gc.grow(resident(d.t.Pid()))
+	} else if info, err := os.Stat(d.core); err == nil {
+		d.gc.grow(uint64(info.Size()))
+	}
 	opts := census.Options{Depth: d.depth, Hashes: d.check}
 	exprs := make([]target.Root, len(d.exprs))
 	for i, e := range d.exprs {
@@ -239,8 +248,7 @@ func (d *dump) census(stop target.Stop) (*census.Result, *census.Autopsy, error)
 			return nil, nil, err
 		}
 	}
-	roots, err := d.t.Roots()
-	src.Roots = roots
+	src, err := census.Of(d.t)
 	var res *census.Result
 	if len(exprs) == 0 {
 		res = census.Take(src, opts)
@@ -280,7 +288,7 @@ func (d *dump) document(stop target.Stop) (*report.Document, error) {
 	if d.slots {
 		doc.AddSlots(d.t.Memory(), d.t.Types(), d.json)
 	}
-	if len(doc.Maps) == 0 {
+	if doc.Listed() == 0 {
 		return nil, &noneError{total: len(res.Maps), lost: doc.Lost, nils: res.Nil}
 	}
 	doc.Summary.ElapsedNS = time.Since(d.start).Nanoseconds()
@@ -349,23 +357,22 @@ func (d *dump) write(doc *report.Document) error {
 	switch {
 	case d.json:
 		return d.emit(doc.JSON)
-	case d.slots || len(d.exprs) > 0 || d.filtered && len(doc.Maps) == 1:
+	case d.slots || len(d.exprs) > 0 || d.filtered && doc.Listed() == 1:
 		return d.emit(doc.Picture)
 	}
 	return d.emit(doc.Table)
 }
 
-// emit writes what render makes to where it belongs, and nothing if it fails.
+// emit writes what render makes to where it belongs.
 func (d *dump) emit(render func(io.Writer) error) error {
-	var buf bytes.Buffer
-	if err := render(&buf); err != nil {
+	if d.output == "" {
+		return render(d.stdout)
+	}
+	f, err := os.Create(d.output)
+	if err != nil {
 		return err
 	}
-	if d.output != "" {
-		return os.WriteFile(d.output, buf.Bytes(), 0o666)
-	}
-	_, err := buf.WriteTo(d.stdout)
-	return err
+	return errors.Join(render(f), f.Close())
 }
 
 func (d *dump) status(doc *report.Document, stop target.Stop) int {

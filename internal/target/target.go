@@ -41,6 +41,7 @@ type Target struct {
 
 	debug    *debugInfo
 	types    *hmap.Types
+	closures *closures
 	mem      hmap.Memory
 	core     *coreFile
 	tty      *terminal
