@@ -21,7 +21,7 @@ import (
 // and both with a thousand threads more. It takes what hmapdump attach says of the
 // first of them, too.
 func (b *bench) freeze() error {
-	if err := b.build("", "forker", ".", "./scripts/bench/forker"); err != nil {
+	if err := b.build("", "forker", "testdata/progs", "./forker"); err != nil {
 		return err
 	}
 	for _, c := range []struct{ entries, threads int }{{1000, 0}, {2 * b.entries, 0}, {1000, 1000}, {2 * b.entries, 1000}} {

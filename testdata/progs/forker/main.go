@@ -1,4 +1,5 @@
 //go:build linux
+// +build linux
 
 // Forker is a process that forks: the floor of a frozen copy.
 //
@@ -40,14 +41,14 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	for i := range entries {
+	for i := int64(0); i < entries; i++ {
 		big[i] = i
 	}
 	var pipe [2]int
 	if err := syscall.Pipe(pipe[:]); err != nil {
 		return err
 	}
-	for range threads {
+	for i := 0; i < threads; i++ {
 		go func() {
 			runtime.LockOSThread()
 			var b [1]byte
