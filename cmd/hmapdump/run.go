@@ -262,7 +262,7 @@ func (d *dump) census(stop target.Stop) (*census.Result, *census.Autopsy, error)
 		res.Errors = append(res.Errors, fmt.Errorf("some variables cannot be listed: %w", err))
 	}
 	var autopsy *census.Autopsy
-	if stop.Reason == target.Fatal || stop.Reason == target.Core {
+	if stop.Message != "" {
 		stacks, err := d.t.Stacks(maxDepth)
 		if err != nil {
 			res.Errors = append(res.Errors, fmt.Errorf("some stacks cannot be read: %w", err))
@@ -380,7 +380,7 @@ func (d *dump) status(doc *report.Document, stop target.Stop) int {
 		d.notice("maps that break an invariant: %d; that could not be read whole: %d", doc.Summary.Broken, doc.Summary.Unread)
 		return statusFinding
 	}
-	if stop.Reason == target.Fatal && strings.HasPrefix(stop.Message, "concurrent map ") {
+	if doc.Autopsy != nil {
 		return statusFinding
 	}
 	return statusFine
