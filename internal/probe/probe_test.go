@@ -108,7 +108,7 @@ func check(t testing.TB, bin string, args ...string) *tally {
 	c := newTally()
 	var end probe.End
 	stdout, stderr := quiet(t, func() {
-		s, err := probe.Launch(bin, args, probe.Options{})
+		s, err := probe.Launch(bin, args, probe.Options{RingBytes: 256 << 20})
 		if err != nil {
 			t.Fatal(err)
 		}

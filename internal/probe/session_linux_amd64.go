@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -279,11 +280,28 @@ func (s *Session) word(off int) *uint64 { return (*uint64)(unsafe.Pointer(&s.shm
 // tickEvery is how often a Sink is told the time.
 const tickEvery = 100 * time.Millisecond
 
+// hurry gives the reading thread precedence over the target's, where that is
+// allowed: a target that keeps all processors busy fills the ring before the reader
+// has its turn.
+func hurry() (restore func()) {
+	runtime.LockOSThread()
+	tid := unix.Gettid()
+	was, err := unix.Getpriority(unix.PRIO_PROCESS, tid) // 20 less the nice value
+	if err != nil || unix.Setpriority(unix.PRIO_PROCESS, tid, -20) != nil {
+		return runtime.UnlockOSThread
+	}
+	return func() {
+		_ = unix.Setpriority(unix.PRIO_PROCESS, tid, 20-was)
+		runtime.UnlockOSThread()
+	}
+}
+
 // Run hands all events to sink, in order, until the target ends, ctx is cancelled,
 // or sink fails. The probes are taken out then, and what was recorded before that is
 // handed on still. Run returns the error of sink.
 func (s *Session) Run(ctx context.Context, sink Sink) (End, error) {
 	defer s.close()
+	defer hurry()()
 	d := &drain{Session: s, sink: sink}
 	lastTick := time.Now()
 	idle := 0

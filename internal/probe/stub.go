@@ -184,9 +184,11 @@ func newStub(s stubSpec, addr uint64) ([]byte, error) {
 	var lost, back label
 	a.bytes(0x49, 0xba) // MOVQ $ring, R10
 	a.b = binary.LittleEndian.AppendUint64(a.b, s.ring.addr)
-	a.load(r11, r10, ringHead)
-	a.mem(0x2b, r11, r10, ringTail) // SUBQ
-	a.imm(7, r11, uint32(s.ring.slots-s.ring.slack()))
+	// The tail first: both only grow, so that the difference cannot be negative.
+	a.load(r11, r10, ringTail)
+	a.load(r8, r10, ringHead)
+	a.regs(0x29, r8, r11) // SUBQ R11, R8
+	a.imm(7, r8, uint32(s.ring.slots-s.ring.slack()))
 	a.jcc(ccAE, &lost)
 	a.bytes(0x41, 0xbb, 1, 0, 0, 0)       // MOVL $1, R11
 	a.bytes(0xf0, 0x4d, 0x0f, 0xc1, 0x1a) // LOCK XADDQ R11, (R10)
