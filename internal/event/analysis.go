@@ -60,11 +60,13 @@ type Life struct {
 	Type *Type // nil if no operation told it
 	// Made is where it was made; nil if that was not seen: it was made before the
 	// recording began, or in place by the compiler.
-	Made       *Site
-	Hint       int64 // that make was given; 0 also if it was not seen
-	FirstT     int64
-	LastT      int64
-	Len        int64 // entries, as last seen
+	Made   *Site
+	Hint   int64 // that make was given; 0 also if it was not seen
+	FirstT int64
+	LastT  int64
+	// Len is the number of entries as the last operation found it, MaxLen the most
+	// that one found: what the very last one did is not seen.
+	Len        int64
 	MaxLen     int64
 	Ops        [NumOps]uint64
 	Goroutines map[int64]*Share
@@ -182,9 +184,6 @@ func (a *Analysis) Add(e *Event) {
 	}
 	if e.Header.Addr != 0 {
 		l.Len = e.Header.Len()
-		if op == Assign {
-			l.Len++ // as long as the next header does not say that the key was there
-		}
 		if l.Len > l.MaxLen && l.Len < 1<<40 {
 			l.MaxLen = l.Len
 		}
@@ -385,6 +384,15 @@ func (l *Life) evacuate(e *Event) {
 			g.EndT = e.T
 		}
 	}
+}
+
+// Size is how many entries the map had at most: MaxLen, and one more if its last
+// write may have been an insert that nothing has seen.
+func (l *Life) Size() int64 {
+	if l.last.Op == Assign && l.Len == l.MaxLen {
+		return l.MaxLen + 1
+	}
+	return l.MaxLen
 }
 
 // Progress is how many old buckets of the growth that is going on have been

@@ -10,7 +10,7 @@ import (
 )
 
 // Event is one operation on a map. Func, Type and Site are shared by all events of
-// a source, so pointers compare; a Site's frames may become known later.
+// a source, so pointers compare.
 type Event struct {
 	T         int64 // nanoseconds since the recording began
 	Func      *Func

@@ -11,6 +11,9 @@ func SeedBlock(f *testing.F, m *Meta, file []byte) {
 	if err != nil {
 		f.Fatal(err)
 	}
+	if _, err := r.block(); err != nil { // of symbols
+		f.Fatal(err)
+	}
 	fr, err := r.block()
 	if err != nil || fr.kind != blockEvents {
 		f.Fatalf("block of kind %d: %v", fr.kind, err)

@@ -19,8 +19,8 @@ import (
 //	20  4  number of events
 //
 // all little endian. The first block is a Meta, in JSON. Blocks of events and of
-// Symbols, in JSON, follow, each behind the events that brought up what it names;
-// an End, in JSON, closes the file. Whatever is behind the last complete block was
+// Symbols, in JSON, follow: what a block of events brings up for the first time is
+// named by one right before it. An End, in JSON, closes the file. Whatever is behind the last complete block was
 // being written when the recorder died.
 //
 // A block of events can be read without those before it. It begins with three

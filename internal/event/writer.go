@@ -256,9 +256,12 @@ func (w *Writer) run(out *blockWriter) {
 			if b.events == 0 {
 				kind = blockEnd
 			}
-			err := out.write(kind, b.ready, b.events)
-			if s := w.symbols(b, seenPC, seenType); err == nil && len(s.Frames)+len(s.Types) > 0 {
+			var err error
+			if s := w.symbols(b, seenPC, seenType); len(s.Frames)+len(s.Types) > 0 {
 				err = out.write(blockSymbols, encodeJSON(s), 0)
+			}
+			if err == nil {
+				err = out.write(kind, b.ready, b.events)
 			}
 			if err != nil {
 				err = fmt.Errorf("record: %w", err)

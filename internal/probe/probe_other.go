@@ -48,3 +48,9 @@ func (*Session) Kill() {}
 
 // Pid is 0.
 func (*Session) Pid() int { return 0 }
+
+// Close does nothing.
+func (*Session) Close() {}
+
+// Wait does nothing.
+func (*Session) Wait() int { return 0 }

@@ -43,6 +43,7 @@ type Session struct {
 	gone     chan struct{} // closed when the process has ended
 	status   unix.WaitStatus
 	reaped   bool
+	lost     uint64 // when the ring was unmapped
 }
 
 // probe is a stub, by the number that it stores in Raw.Func.
@@ -226,13 +227,22 @@ func (pid processMemory) ReadMemory(b []byte, addr uint64) (int, error) {
 	return max(n, 0), err
 }
 
-func (s *Session) close() {
+func (s *Session) unmap() {
 	if s.shm != nil {
+		s.lost = s.Lost()
 		_ = unix.Munmap(s.shm)
 		s.shm = nil
 	}
+}
+
+func (s *Session) close() {
+	s.unmap()
 	s.im.close()
 }
+
+// Close lets go of the executable: Symbolize knows nothing after that. Run must have
+// returned.
+func (s *Session) Close() { s.close() }
 
 // Meta describes what is recorded.
 func (s *Session) Meta() *event.Meta { return s.meta }
@@ -266,6 +276,9 @@ func (s *Session) Kill() {
 
 // Lost is how many events were lost so far.
 func (s *Session) Lost() uint64 {
+	if s.shm == nil {
+		return s.lost
+	}
 	var n uint64
 	for i, p := range s.probes {
 		if p.kind != makeEntry {
@@ -300,7 +313,7 @@ func hurry() (restore func()) {
 // or sink fails. The probes are taken out then, and what was recorded before that is
 // handed on still. Run returns the error of sink.
 func (s *Session) Run(ctx context.Context, sink Sink) (End, error) {
-	defer s.close()
+	defer s.unmap()
 	defer hurry()()
 	d := &drain{Session: s, sink: sink}
 	lastTick := time.Now()
