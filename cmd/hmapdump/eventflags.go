@@ -67,7 +67,7 @@ func parseEvents(cmd string, args []string, stdout io.Writer) (*eventConfig, err
 		fs.StringVar(&c.engine, "engine", "auto", "how events are taken: `auto`, delve or probe")
 		fs.BoolVar(&c.keys, "keys", cmd == "trace", "take the first bytes of keys that are strings or structs")
 		fs.IntVar(&c.stack, "stack", 0, "take up to `N` callers of the caller, by frame pointers")
-		fs.StringVar(&ring, "ring", "64M", "`bytes` of memory between the target and us")
+		fs.StringVar(&ring, "ring", "32M", "`bytes` of memory between the target and us")
 		fs.BoolVar(&c.optimise, "optimise", true, "build PROG with the compiler's optimisations on")
 	}
 	fs.StringVar(&c.mapExpr, "map", "", "only the map at this `address`; with -p also a Go expression")

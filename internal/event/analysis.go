@@ -155,15 +155,23 @@ func (a *Analysis) Add(e *Event) {
 	a.Events++
 	a.Ops[op]++
 	a.LastT = max(a.LastT, e.T)
-	h := (uint64(e.Map)>>4*0x9e3779b97f4a7c15 ^ uint64(e.Goroutine)*0xc2b2ae3d27d4eb4f ^ e.Site.PCs[0]*0x165667b19e3779f9 ^ uint64(op)<<60) >> 52
+	site := e.Site
+	if op.Growth() && len(site.PCs) == 1 {
+		// The growing function was called by the runtime; who called that is the last
+		// operation of this goroutine.
+		if l := a.at[e.Map]; l != nil && l.last.Site != nil && l.last.Goroutine == e.Goroutine {
+			site = l.last.Site
+		}
+	}
+	h := (uint64(e.Map)>>4*0x9e3779b97f4a7c15 ^ uint64(e.Goroutine)*0xc2b2ae3d27d4eb4f ^ site.PCs[0]*0x165667b19e3779f9 ^ uint64(op)<<60) >> 52
 	c := &a.cache[h]
 	l := c.life
-	hit := l != nil && l.Addr == e.Map && c.site == e.Site && c.g == e.Goroutine && c.op == op && op != Make
+	hit := l != nil && l.Addr == e.Map && c.site == site && c.g == e.Goroutine && c.op == op && op != Make
 	if !hit || l.ended || !l.same(e) {
 		l = a.life(e)
-		*c = cached{life: l, site: e.Site, g: e.Goroutine, op: op}
-		c.inOne = count(l.Sites, e.Site, op)
-		c.inAll = count(a.Sites, e.Site, op)
+		*c = cached{life: l, site: site, g: e.Goroutine, op: op}
+		c.inOne = count(l.Sites, site, op)
+		c.inAll = count(a.Sites, site, op)
 		c.share = share(l.Goroutines, e.Goroutine)
 		c.whole = share(a.Goroutines, e.Goroutine)
 	}
@@ -197,7 +205,7 @@ func (a *Analysis) Add(e *Event) {
 	case op == Evacuate:
 		l.evacuate(e)
 	case op.Growth():
-		a.grow(l, e)
+		a.grow(l, e, site)
 	default:
 		l.last = this
 		if op.Writes() {
@@ -332,13 +340,8 @@ func (a *Analysis) conflict(l *Life, e *Event, this Touch) {
 	l.Conflicts = append(l.Conflicts, c)
 }
 
-func (a *Analysis) grow(l *Life, e *Event) {
-	g := Growth{T: e.T, Op: e.Func.Op, Goroutine: e.Goroutine, Site: e.Site, Len: e.Header.Len(), Tombstones: int64(e.Table.Tombstones())}
-	// The growing function was called by the runtime; who called that is the last
-	// operation of this goroutine.
-	if len(e.Site.PCs) == 1 && l.last.Site != nil && l.last.Goroutine == e.Goroutine {
-		g.Site = l.last.Site
-	}
+func (a *Analysis) grow(l *Life, e *Event, site *Site) {
+	g := Growth{T: e.T, Op: e.Func.Op, Goroutine: e.Goroutine, Site: site, Len: e.Header.Len(), Tombstones: int64(e.Table.Tombstones())}
 	g.OldSlots, g.NewSlots = e.Slots()
 	g.SameSize = e.Header.Generation == hmap.Classic && g.OldSlots == g.NewSlots
 	if l.Grown > 0 && g.Len <= l.grewAt || g.SameSize {

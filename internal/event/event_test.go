@@ -330,6 +330,42 @@ func FuzzBlock(f *testing.F) {
 	})
 }
 
+// loop is what a loop of assignments to one map leaves.
+func loop(t testing.TB, m *event.Meta, n int) []event.Raw {
+	all := make([]event.Raw, n)
+	for i := range all {
+		r := &all[i]
+		*r = event.Raw{Clock: clock0 + 40*uint64(i), Func: fn(t, m, "runtime.mapassign_fast64"), Thread: 5, Goroutine: 1, Type: 0x5000, Map: 0xc000000, Caller: 77, Arg: uint64(i & 1023)}
+		binary.LittleEndian.PutUint64(r.Header[:], uint64(min(i, 1024)))
+	}
+	return all
+}
+
+func BenchmarkAddLoop(b *testing.B) {
+	m := meta(hmap.Swiss)
+	all := loop(b, m, 1<<16)
+	w, err := event.NewWriter(io.Discard, m, &source{clock: clock0 + 1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i := range b.N {
+		w.Add(&all[i&(1<<16-1)], nil, nil)
+	}
+	b.StopTimer()
+	if err := w.Close(event.End{}); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func BenchmarkAnalysisLoop(b *testing.B) {
+	m := meta(hmap.Swiss)
+	all := loop(b, m, 1<<16)
+	as, a := event.NewAssembler(m), event.NewAnalysis()
+	for i := range b.N {
+		a.Add(as.Event(&all[i&(1<<16-1)], nil, nil, int64(i)))
+	}
+}
+
 func BenchmarkAdd(b *testing.B) {
 	m := meta(hmap.Swiss)
 	all := raws(b, m, 1<<16)

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -116,7 +117,14 @@ type Assembler struct {
 	meta    *Meta
 	headers *headerDecoder
 	cache   []assembled
+	recent  [64]recentHeader
 	ev      Event
+}
+
+// recentHeader is the header of a map as it was last: mostly it is still so.
+type recentHeader struct {
+	raw     [HeaderBytes]byte
+	decoded hmap.Header
 }
 
 // assembled is what many events share; see Assembler.Event.
@@ -147,9 +155,22 @@ func (a *Assembler) Event(r *Raw, stack []uint64, key []byte, t int64) *Event {
 		c.site = a.Site(append([]uint64{r.Caller}, c.pcs[:c.depth]...)...)
 	}
 	e.Type, e.Site = c.t, c.site
-	e.Header = hmap.Header{}
-	if r.Map != 0 {
-		a.headers.decode(&e.Header, e.Map, r.Header[:])
+	if r.Map == 0 {
+		e.Header = hmap.Header{}
+	} else {
+		h := &a.recent[(r.Map>>4^r.Map>>10)&63]
+		if h.decoded.Addr != e.Map || !sameRest(&h.raw, &r.Header) {
+			h.raw = r.Header
+			a.headers.decode(&h.decoded, e.Map, r.Header[:])
+		}
+		e.Header = h.decoded
+		// The number of entries, which Layout.Check wants first.
+		n := binary.LittleEndian.Uint64(r.Header[:])
+		if e.Header.Generation == hmap.Classic {
+			e.Header.Count = int64(n)
+		} else {
+			e.Header.Used = n
+		}
 	}
 	e.Arg, e.KeyBytes, e.Table = r.Arg, key, Table{}
 	switch {

@@ -1,7 +1,6 @@
 package event
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -25,6 +24,7 @@ type Writer struct {
 	combos []combo
 	maps   map[uint64]int32
 	states []mapState
+	last   uint32 // the combination of the last event
 
 	events  uint64
 	failed  atomic.Pointer[error]
@@ -144,7 +144,7 @@ func (w *Writer) Add(r *Raw, stack []uint64, key []byte) {
 	if r.Map != 0 {
 		bits |= hasHeader
 		st := &w.states[w.combos[id].state]
-		if !st.known || !bytes.Equal(st.header[8:w.size], r.Header[8:w.size]) {
+		if !st.known || !sameRest(&st.header, &r.Header) {
 			bits |= hasRest
 			buf = append(buf, r.Header[:w.size]...)
 			st.known = true
@@ -186,8 +186,19 @@ func (w *Writer) Add(r *Raw, stack []uint64, key []byte) {
 	}
 }
 
+// sameRest reports whether two headers are the same but for their first word. The
+// bytes behind Layout.Size are zero, or whatever was in the slot before.
+func sameRest(a, b *[HeaderBytes]byte) bool {
+	return [HeaderBytes - 8]byte(a[8:]) == [HeaderBytes - 8]byte(b[8:])
+}
+
 // combo returns the number of the event's combination within the block.
 func (w *Writer) combo(r *Raw, stack []uint64) (id uint32, fresh bool) {
+	if n := w.last; int(n) < len(w.combos) && len(stack) == 0 {
+		if p := &w.combos[n]; p.addr == r.Map && p.pc == r.Caller && p.goroutine == r.Goroutine && p.fn == r.Func && p.thread == r.Thread && p.typ == r.Type && p.stack == 0 {
+			return n, false
+		}
+	}
 	c := combo{fn: r.Func, thread: r.Thread, goroutine: r.Goroutine, typ: r.Type, addr: r.Map, pc: r.Caller}
 	for _, pc := range stack {
 		c.stack = (c.stack ^ pc) * 0x9e3779b97f4a7c15
@@ -208,9 +219,11 @@ func (w *Writer) combo(r *Raw, stack []uint64) (id uint32, fresh bool) {
 			c.state = st
 			w.combos = append(w.combos, c)
 			w.table[i] = uint32(len(w.combos))
-			return uint32(len(w.combos) - 1), true
+			w.last = uint32(len(w.combos) - 1)
+			return w.last, true
 		}
 		if p := &w.combos[n-1]; p.addr == c.addr && p.pc == c.pc && p.goroutine == c.goroutine && p.fn == c.fn && p.thread == c.thread && p.typ == c.typ && p.stack == c.stack {
+			w.last = n - 1
 			return n - 1, false
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -58,7 +59,12 @@ func (s *Session) place(st *stopped) error {
 	if err := s.mapInto(st); err != nil {
 		return err
 	}
-	return s.install(st, specs, candidates)
+	if err := s.install(st, specs, candidates); err != nil {
+		return err
+	}
+	s.start, s.meta.Clock = time.Now(), ticks()
+	s.meta.Started = s.start.UTC().Truncate(time.Microsecond)
+	return nil
 }
 
 // prepare finds out where the executable lies in the process.
@@ -239,7 +245,11 @@ func (s *Session) mapInto(st *stopped) (err error) {
 	}
 	size := uint64(s.ring.bytes())
 	if _, err = c.call("size the ring", unix.SYS_FTRUNCATE, fd, size); err == nil {
-		const flags = unix.MAP_SHARED | unix.MAP_POPULATE
+		// A process that runs already must not wait for all of the ring's pages.
+		flags := uint64(unix.MAP_SHARED)
+		if s.launched {
+			flags |= unix.MAP_POPULATE
+		}
 		s.ring.addr, err = c.call("map the ring", unix.SYS_MMAP, 0, size, unix.PROT_READ|unix.PROT_WRITE, flags, fd, 0)
 	}
 	if err == nil {
@@ -260,7 +270,7 @@ func (s *Session) mapHere(fd, size int) error {
 		return &ProcessError{s.pid, "open the ring", err}
 	}
 	defer f.Close()
-	if s.shm, err = unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE); err != nil {
+	if s.shm, err = unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
 		return &ProcessError{s.pid, "map the ring here", err}
 	}
 	return nil

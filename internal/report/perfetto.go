@@ -10,8 +10,8 @@ import (
 )
 
 // perfetto writes the trace event format of Chromium, in JSON, which ui.perfetto.dev
-// and chrome://tracing open: a track for each goroutine, on which what it did with
-// a map without a pause is one slice, and a track for each map, with its growth as
+// and chrome://tracing open: a track for each goroutine, on which what it did
+// without a pause is one slice that counts operations by kind, and a track for each map, with its growth as
 // slices and its len and slots as counters.
 type perfetto struct {
 	w      io.Writer
@@ -23,13 +23,11 @@ type perfetto struct {
 	lastT  int64
 }
 
-// run is what a goroutine does with one map, without a pause of runPause.
+// run is what a goroutine does without a pause of runPause, runMax at most.
 type run struct {
-	addr       hmap.Addr
-	op         event.Op
-	name       string
 	begin, end int64
-	n          int
+	ops        [event.NumOps]int
+	maps       map[hmap.Addr]bool
 }
 
 type track struct {
@@ -50,8 +48,9 @@ type pendingGrowth struct {
 }
 
 const (
-	runPause    = 100_000 // ns
-	sampleEvery = 50_000  // ns, of a map's counters
+	runPause    = 100_000   // ns
+	runMax      = 1_000_000 // ns
+	sampleEvery = 50_000    // ns, of a map's counters
 	pidOps      = 1
 	pidMaps     = 2
 )
@@ -145,22 +144,31 @@ func (x *perfetto) Add(e *event.Event) error {
 
 func (x *perfetto) operation(e *event.Event) {
 	r := x.runs[e.Goroutine]
-	if r != nil && r.addr == e.Map && r.op == e.Func.Op && e.T-r.end < runPause {
-		r.end, r.n = e.T, r.n+1
-		return
-	}
-	if r == nil {
+	switch {
+	case r == nil:
 		x.name("thread_name", pidOps, e.Goroutine, fmt.Sprintf("goroutine %d", e.Goroutine))
-		r = &run{}
+		r = &run{begin: e.T, maps: map[hmap.Addr]bool{}}
 		x.runs[e.Goroutine] = r
-	} else {
+	case e.T-r.end > runPause || e.T-r.begin > runMax:
 		x.close(e.Goroutine, r)
+		clear(r.maps)
+		*r = run{begin: e.T, maps: r.maps}
 	}
-	*r = run{e.Map, e.Func.Op, fmt.Sprintf("%v %s", e.Func.Op, typeName(e.Type)), e.T, e.T, 1}
+	r.end = e.T
+	r.ops[e.Func.Op]++
+	r.maps[e.Map] = true
 }
 
 func (x *perfetto) close(g int64, r *run) {
-	x.slice(r.name, "operations", pidOps, g, r.begin, r.end, map[string]any{"n": r.n, "map": r.addr})
+	n := 0
+	args := map[string]any{"maps": len(r.maps)}
+	for op, k := range r.ops {
+		if k > 0 {
+			args[event.Op(op).String()] = k
+			n += k
+		}
+	}
+	x.slice(fmt.Sprintf("%d operations", n), "operations", pidOps, g, r.begin, r.end, args)
 }
 
 func (x *perfetto) counters(t *track, e *event.Event, always bool) {
