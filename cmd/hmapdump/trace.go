@@ -2,15 +2,20 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"reflect"
+	"time"
 
 	"hmaptools/internal/event"
 	"hmaptools/internal/hmap"
 	"hmaptools/internal/probe"
 	"hmaptools/internal/report"
+	"hmaptools/internal/target"
+	"hmaptools/internal/watch"
 )
 
 // traceEvents prints events as they happen.
@@ -144,6 +149,95 @@ func (p *tracePrinter) flush() error {
 }
 
 // traceDelve takes events at breakpoints.
-func (c *eventConfig) traceDelve(p *tracePrinter, stderr io.Writer) (int, error) {
-	return 0, errors.New("internal/watch is not there")
+func (c *eventConfig) traceDelve(p *tracePrinter, stderr io.Writer) (status int, err error) {
+	r := &recorder{eventConfig: c, stderr: stderr}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	r.cancel = cancel
+	prog, remove, err := r.build(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	if err := r.lookUp(); err != nil {
+		return 0, err
+	}
+	defer r.signals()()
+	var t *target.Target
+	if c.pid != 0 {
+		t, err = target.Attach(c.pid)
+	} else {
+		t, err = target.Launch(prog, c.args, target.LaunchOptions{})
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, t.Close()) }()
+	holders := newHolders(t)
+	p.holderOf = holders.of
+	if c.duration > 0 {
+		defer time.AfterFunc(c.duration, cancel).Stop()
+	}
+	n := uint64(0)
+	stop, err := watch.Run(ctx, t, watch.Options{Ops: c.ops, Stack: max(c.stack, growthStack)}, func(e *event.Event) error {
+		if c.mapAddr != 0 && uint64(e.Map) != c.mapAddr || c.typ != nil && (e.Type == nil || !c.typ.MatchString(e.Type.Name)) || c.limit > 0 && n >= c.limit {
+			return nil
+		}
+		if n++; n == c.limit {
+			cancel()
+		}
+		p.add(e)
+		return p.flush()
+	})
+	if err = errors.Join(err, p.flush()); err != nil {
+		return 0, err
+	}
+	if stop.Reason != target.Exited && c.pid == 0 {
+		stop, err = t.Finish()
+	}
+	if stop.ExitStatus != nil && *stop.ExitStatus != 0 {
+		fmt.Fprintf(stderr, "hmapdump: the program ended with %s\n", exitWords(*stop.ExitStatus))
+	}
+	if err == nil && p.lines == 0 {
+		err = &noEventsError{}
+	}
+	return statusFine, err
+}
+
+// holders names the package variables that hold a map.
+type holders struct {
+	t       *target.Target
+	globals []target.Root // of map types
+	known   map[hmap.Addr]string
+}
+
+func newHolders(t *target.Target) *holders {
+	h := &holders{t: t, known: map[hmap.Addr]string{}}
+	globals, _ := t.Globals() // what cannot be listed has no name
+	for _, g := range globals {
+		if g.Type != nil && g.Type.Kind == reflect.Map && g.Addr != 0 {
+			h.globals = append(h.globals, g)
+		}
+	}
+	return h
+}
+
+// of is the name of the variable that holds the header at addr, "" if there is none.
+// A variable that has held it once is its holder.
+func (h *holders) of(addr hmap.Addr) string {
+	if addr == 0 {
+		return ""
+	}
+	name, ok := h.known[addr]
+	if !ok || name == "" {
+		name = ""
+		for _, g := range h.globals {
+			if h.t.Word(g.Addr) == uint64(addr) {
+				name = g.Name
+				break
+			}
+		}
+		h.known[addr] = name
+	}
+	return name
 }

@@ -179,7 +179,7 @@ func (a *Assembler) Event(r *Raw, stack []uint64, key []byte, t int64) *Event {
 	case e.Func.Key == InMem:
 		e.Arg = 0
 	case e.Func.Op == Grow, e.Func.Op == Split, e.Func.Op == Rehash:
-		e.Table = table(r.Arg2)
+		e.Table = UnpackTable(r.Arg2)
 	}
 	return e
 }

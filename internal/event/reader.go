@@ -374,7 +374,7 @@ func (r *Reader) decode(f frame, visit func(e *Event) error) (visited uint64, er
 			e.Arg = v.uint()
 		}
 		if bits&hasArg2 != 0 {
-			e.Table = table(v.uint())
+			e.Table = UnpackTable(v.uint())
 		}
 		if bits&hasKey != 0 {
 			if b := v.bytes(1); b != nil {
@@ -393,9 +393,9 @@ func (r *Reader) decode(f frame, visit func(e *Event) error) (visited uint64, er
 	return visited, nil
 }
 
-// table unpacks the first words of a Swiss table: used, capacity and growthLeft,
+// UnpackTable unpacks the first words of a Swiss table: used, capacity and growthLeft,
 // of 16 bits each, and localDepth. internal/runtime/maps/table.go, Go 1.24 to 1.27.
-func table(w uint64) Table {
+func UnpackTable(w uint64) Table {
 	return Table{int(w & 0xffff), int(w >> 16 & 0xffff), int(w >> 32 & 0xffff), int(w >> 48 & 0xff)}
 }
 
