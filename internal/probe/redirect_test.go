@@ -4,6 +4,7 @@ package probe_test
 
 import (
 	"os"
+	"os/exec"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -30,4 +31,14 @@ func redirect(t testing.TB, stdout, stderr *os.File) (restore func()) {
 			unix.Close(fd)
 		}
 	}
+}
+
+// plain runs a program without probes and returns what it writes to standard output.
+func plain(t testing.TB, bin string, args ...string) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), bin, args...).Output()
+	if err != nil {
+		t.Fatalf("%s %q: %v\n%s", bin, args, err, out)
+	}
+	return string(out)
 }

@@ -40,7 +40,7 @@ func entryOf(code []byte, pc uint64) (displaced, error) {
 	}
 	n := 0
 	for n < jumpBytes {
-		inst, err := x86asm.Decode(code[n:], 64)
+		inst, err := decode(code[n:])
 		if err != nil {
 			return displaced{}, &RelocateError{pc + uint64(n), "the instruction", "is not known: " + err.Error()}
 		}
@@ -59,7 +59,7 @@ func entryOf(code []byte, pc uint64) (displaced, error) {
 //	MOVQ SP, R12; SUBQ $n, R12; JCS; CMPQ R12, 16(R14); JLS
 func stackCheck(code []byte) int {
 	for n, compared := 0, false; ; {
-		inst, err := x86asm.Decode(code[n:], 64)
+		inst, err := decode(code[n:])
 		if err != nil {
 			return 0
 		}
@@ -91,30 +91,33 @@ func stackCheck(code []byte) int {
 	}
 }
 
-// returnsOf returns what probes at the returns of a function displace: the end of
-// each, which frees the frame. It fails unless all returns can be probed.
+// returnsOf returns what probes at the returns of a function displace: each with what
+// comes before it. It fails unless all returns can be probed.
 func returnsOf(code []byte, pc uint64) ([]displaced, error) {
 	type at struct{ off, n int }
 	var insts []at
 	var all []displaced
 	for off := 0; off < len(code); {
-		inst, err := x86asm.Decode(code[off:], 64)
+		inst, err := decode(code[off:])
 		if err != nil {
 			return nil, &RelocateError{pc + uint64(off), "the instruction", "is not known: " + err.Error()}
 		}
 		insts = append(insts, at{off, inst.Len})
 		if inst.Op == x86asm.RET {
-			// Go back to the addition that frees the frame.
-			begin := -1
-			for i := len(insts) - 2; i >= 0 && i >= len(insts)-3; i-- {
-				in, _ := x86asm.Decode(code[insts[i].off:], 64)
-				if reg, ok := in.Args[0].(x86asm.Reg); ok && reg == x86asm.RSP && (in.Op == x86asm.ADD || in.Op == x86asm.SUB) {
-					begin = insts[i].off
+			// Go back until there is room for a jump, over what a stub can do as well:
+			// mostly it is the instructions that free the frame.
+			begin, end := off, off+inst.Len
+			for i := len(insts) - 2; i >= 0 && end-begin < jumpBytes; i-- {
+				in, _ := decode(code[insts[i].off:])
+				if in.Op == x86asm.CALL || in.Op == x86asm.RET || in.Op == x86asm.JMP || in.Op == x86asm.UD2 {
 					break
 				}
+				if _, jumps := in.Args[0].(x86asm.Rel); jumps {
+					break
+				}
+				begin = insts[i].off
 			}
-			end := off + inst.Len
-			if begin < 0 || end-begin < jumpBytes {
+			if end-begin < jumpBytes {
 				return nil, &RelocateError{pc + uint64(off), "the return", "is too short for a jump"}
 			}
 			if err := noJumpInto(code, pc, begin+1, begin+jumpBytes); err != nil {
@@ -134,7 +137,7 @@ func returnsOf(code []byte, pc uint64) ([]displaced, error) {
 // until end, or if that cannot be told.
 func noJumpInto(code []byte, pc uint64, begin, end int) error {
 	for off := 0; off < len(code); {
-		inst, err := x86asm.Decode(code[off:], 64)
+		inst, err := decode(code[off:])
 		if err != nil {
 			return &RelocateError{pc + uint64(off), "the instruction", "is not known: " + err.Error()}
 		}
@@ -153,7 +156,7 @@ func noJumpInto(code []byte, pc uint64, begin, end int) error {
 func relocate(code []byte, from, to uint64) ([]byte, error) {
 	var out []byte
 	for off := 0; off < len(code); {
-		inst, err := x86asm.Decode(code[off:], 64)
+		inst, err := decode(code[off:])
 		if err != nil {
 			return nil, &RelocateError{from + uint64(off), "the instruction", "is not known: " + err.Error()}
 		}
@@ -218,4 +221,22 @@ func jump(from, to uint64) ([]byte, error) {
 		return nil, fmt.Errorf("a jump from %#x to %#x is out of reach", from, to)
 	}
 	return binary.LittleEndian.AppendUint32([]byte{0xe9}, uint32(d)), nil
+}
+
+// decode decodes an instruction. x86asm looks beyond the end of code that is cut off
+// in the middle of some instructions, and panics.
+func decode(code []byte) (x86asm.Inst, error) {
+	const longest = 15
+	n := len(code)
+	if n == 0 {
+		return x86asm.Inst{}, x86asm.ErrTruncated
+	}
+	if n <= longest {
+		code = append(append(make([]byte, 0, 2*longest+1), code...), make([]byte, longest)...)
+	}
+	inst, err := x86asm.Decode(code, 64)
+	if err == nil && inst.Len > n {
+		err = x86asm.ErrTruncated
+	}
+	return inst, err
 }
