@@ -8,6 +8,7 @@ import (
 	"context"
 	"debug/elf"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -151,13 +152,16 @@ func attach(t *testing.T, pid int, d time.Duration) *tally {
 	return c
 }
 
+// attachFor is how long TestAttachUnderLoad records each time.
+var attachFor = flag.Duration("attach-for", 50*time.Millisecond, "how long each of 100 recordings of a process takes")
+
 // TestAttachUnderLoad attaches to a server under load again and again: no request
 // fails, events come each time, and the code is the original in the end.
 func TestAttachUnderLoad(t *testing.T) {
 	bin := testenv.Build(t, testenv.Host(), "webserver")
 	pid, url := webserver(t, bin)
 	stop := load(t, url)
-	times, during := 100, 50*time.Millisecond
+	times, during := 100, *attachFor
 	if testing.Short() {
 		times = 20
 	}

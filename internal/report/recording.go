@@ -289,7 +289,7 @@ func (m *MapLife) note(l *event.Life) {
 			readers++
 		}
 	}
-	if writers+readers > 1 {
+	if writers+readers > 1 && m.Addr != 0 {
 		add("shared-across-goroutines", "%d goroutines write it, %d more read it", writers, readers)
 	}
 }
