@@ -57,9 +57,9 @@ func parseEvents(cmd string, args []string, stdout io.Writer) (*eventConfig, err
 	var ops, ring, typ string
 	if runs {
 		fs.IntVarP(&c.pid, "pid", "p", 0, "the running `process`")
-		standard := "all"
+		standard, size := "all", "32M"
 		if cmd == "trace" {
-			standard = "make,grow,evacuate"
+			standard, size = "make,grow,evacuate", "4M"
 		}
 		fs.StringVar(&ops, "ops", standard, "which `operations`: make, assign, access, delete, iter, clear, grow, evacuate")
 		fs.Uint64Var(&c.limit, "limit", 0, "stop after `N` events")
@@ -67,7 +67,7 @@ func parseEvents(cmd string, args []string, stdout io.Writer) (*eventConfig, err
 		fs.StringVar(&c.engine, "engine", "auto", "how events are taken: `auto`, delve or probe")
 		fs.BoolVar(&c.keys, "keys", cmd == "trace", "take the first bytes of keys that are strings or structs")
 		fs.IntVar(&c.stack, "stack", 0, "take up to `N` callers of the caller, by frame pointers")
-		fs.StringVar(&ring, "ring", "32M", "`bytes` of memory between the target and us")
+		fs.StringVar(&ring, "ring", size, "`bytes` of memory between the target and us")
 		fs.BoolVar(&c.optimise, "optimise", true, "build PROG with the compiler's optimisations on")
 	}
 	fs.StringVar(&c.mapExpr, "map", "", "only the map at this `address`; with -p also a Go expression")
