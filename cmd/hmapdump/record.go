@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -29,7 +30,8 @@ type recorder struct {
 	mu             sync.Mutex // of the symbols: the file's writer and the screen want them
 
 	taken   uint64 // events that were kept
-	types   map[uint64]bool
+	types   map[uint64]bool // by descriptor: does it match
+	untyped map[uint64]untyped
 	file    *os.File
 	w       *event.Writer
 	as      *event.Assembler // without a file, and with --live
@@ -234,9 +236,42 @@ func (r *recorder) signals() func() {
 
 // Add implements probe.Sink.
 func (r *recorder) Add(raw *event.Raw, stack []uint64, key []byte) {
-	if r.mapAddr != 0 && raw.Map != r.mapAddr || r.typ != nil && !r.typeWanted(raw.Type) {
+	if r.mapAddr != 0 && raw.Map != r.mapAddr || r.typ != nil && !r.typeMatches(raw, stack) {
 		return
 	}
+	r.keep(raw, stack, key)
+}
+
+// maxUntyped bounds the makes that wait for a type.
+const maxUntyped = 1 << 16
+
+// untyped is a make that was not told the type: makemap_small is not. It is kept if
+// the first operation on the map is.
+type untyped struct {
+	raw   event.Raw
+	stack []uint64
+}
+
+func (r *recorder) typeMatches(raw *event.Raw, stack []uint64) bool {
+	if raw.Type == 0 && r.s.Meta().Funcs[raw.Func].Op == event.Make {
+		if r.untyped == nil || len(r.untyped) >= maxUntyped {
+			r.untyped = map[uint64]untyped{}
+		}
+		r.untyped[raw.Map] = untyped{*raw, slices.Clone(stack)}
+		return false
+	}
+	ok := r.typeWanted(raw.Type)
+	if made, waits := r.untyped[raw.Map]; waits {
+		delete(r.untyped, raw.Map)
+		if ok {
+			made.raw.Type = raw.Type
+			r.keep(&made.raw, made.stack, nil)
+		}
+	}
+	return ok
+}
+
+func (r *recorder) keep(raw *event.Raw, stack []uint64, key []byte) {
 	if r.limit > 0 && r.taken >= r.limit {
 		return
 	}
