@@ -29,7 +29,7 @@ type recorder struct {
 	cancel         context.CancelFunc
 	mu             sync.Mutex // of the symbols: the file's writer and the screen want them
 
-	taken   uint64 // events that were kept
+	taken   uint64          // events that were kept
 	types   map[uint64]bool // by descriptor: does it match
 	untyped map[uint64]untyped
 	file    *os.File

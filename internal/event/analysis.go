@@ -22,6 +22,7 @@ type Analysis struct {
 	Folded uint64
 
 	at    map[hmap.Addr]*Life
+	seeds map[uint64]*Life // of Swiss maps
 	folds map[foldKey]*Life
 	cache []cached
 }
@@ -81,6 +82,7 @@ type Life struct {
 	Conflicts     []Conflict
 	Conflicting   uint64 // how many; Conflicts holds the first MaxConflicts
 	Folded        uint64 // lives that are added up in this one, beside the first
+	Moved         uint64 // how often its header went to another address
 	seed          uint64
 	last          Touch
 	other         Touch // the last write of another goroutine than lastWrite's
@@ -142,7 +144,7 @@ type cached struct {
 func NewAnalysis() *Analysis {
 	return &Analysis{
 		Sites: map[SiteOp]*SiteCount{}, Goroutines: map[int64]*Share{},
-		at: map[hmap.Addr]*Life{}, folds: map[foldKey]*Life{}, cache: make([]cached, 1<<12),
+		at: map[hmap.Addr]*Life{}, seeds: map[uint64]*Life{}, folds: map[foldKey]*Life{}, cache: make([]cached, 1<<12),
 	}
 }
 
@@ -263,6 +265,9 @@ func (a *Analysis) life(e *Event) *Life {
 	if l != nil && e.Func.Op != Make && l.same(e) {
 		return l
 	}
+	if moved := a.moved(e); moved != nil {
+		return moved
+	}
 	if l != nil {
 		l.ended = true
 		if len(a.Lives) > MaxLives {
@@ -275,6 +280,33 @@ func (a *Analysis) life(e *Event) *Life {
 	}
 	a.at[e.Map] = l
 	a.Lives = append(a.Lives, l)
+	if e.Header.Generation == hmap.Swiss && e.Header.Seed != 0 && len(a.seeds) < MaxLives {
+		a.seeds[e.Header.Seed] = l
+	}
+	return l
+}
+
+// moved returns the life of a map whose header has come to another address: one that
+// the compiler keeps on a goroutine's stack moves with the stack. Its seed, 64 random
+// bits that no other Swiss map has, says so. (Classic seeds have 32 bits, and a clone
+// has that of its original.)
+func (a *Analysis) moved(e *Event) *Life {
+	if e.Func.Op == Make || e.Header.Generation != hmap.Swiss || e.Header.Seed == 0 {
+		return nil
+	}
+	l := a.seeds[e.Header.Seed]
+	if l == nil || l.ended || l.gone || l.Type != e.Type || l.Addr == e.Map {
+		return nil
+	}
+	if a.at[l.Addr] == l {
+		delete(a.at, l.Addr)
+	}
+	if old := a.at[e.Map]; old != nil {
+		old.ended = true
+	}
+	l.Addr = e.Map
+	l.Moved++
+	a.at[e.Map] = l
 	return l
 }
 

@@ -85,6 +85,7 @@ type MapLife struct {
 	Concurrent  []ConflictPair    `json:"concurrent"`
 	Conflicts   uint64            `json:"conflicts,omitempty"`
 	Folded      uint64            `json:"folded,omitempty"`
+	Moved       uint64            `json:"moved,omitempty"` // with a goroutine's stack
 	Notes       []Note            `json:"notes"`
 }
 
@@ -234,7 +235,7 @@ func siteOps(sites map[event.SiteOp]*event.SiteCount) []SiteOps {
 func describeLife(l *event.Life) MapLife {
 	m := MapLife{
 		Addr: l.Addr, Type: typeName(l.Type), Hint: l.Hint, Len: l.Len, MaxLen: l.MaxLen, FirstNS: l.FirstT, LastNS: l.LastT,
-		Ops: opCounts(&l.Ops), Grown: l.Grown, Churn: l.Churn, Evacuations: l.Evacuations, Conflicts: l.Conflicting, Folded: l.Folded,
+		Ops: opCounts(&l.Ops), Grown: l.Grown, Churn: l.Churn, Evacuations: l.Evacuations, Conflicts: l.Conflicting, Folded: l.Folded, Moved: l.Moved,
 		Goroutines: []GoroutineShare{}, Growth: []GrowthEvent{}, Concurrent: []ConflictPair{}, Notes: []Note{},
 		Sites: siteOps(l.Sites),
 	}
