@@ -60,12 +60,18 @@ type Func struct {
 	// Growth holds the two functions without a table in which a Swiss map grows.
 	OldSlots int64 `json:"old_slots,omitempty"`
 	NewSlots int64 `json:"new_slots,omitempty"`
+	// LoadNum/LoadDen is the average number of entries in a bucket that a Classic map
+	// may have: runtime.loadFactorNum and loadFactorDen, of hashGrow.
+	LoadNum uint64 `json:"load_num,omitempty"`
+	LoadDen uint64 `json:"load_den,omitempty"`
 }
 
 // NewFunc returns the function that spec describes.
 func NewFunc(spec Spec, addr hmap.Addr) *Func {
 	f := &Func{Sym: spec.Sym, Op: spec.Op, Key: spec.Key, Addr: addr}
 	switch spec.Sym {
+	case "runtime.hashGrow":
+		f.LoadNum, f.LoadDen = 13, 2 // but in Go 1.21, where it is 12
 	case maps + "(*Map).growToSmall": // of a map that has no group yet
 		f.NewSlots = 8
 	case maps + "(*Map).growToTable": // 2*abi.MapGroupSlots
@@ -158,11 +164,10 @@ func (e *Event) Slots() (old, new int64) {
 }
 
 // DoubleGrow reports whether hashGrow doubles the buckets of a Classic map, rather
-// than making as many new ones: runtime/map.go, overLoadFactor. The load factor
-// has been 6.5 or 13/16 of a bucket, which is the same, in all versions.
+// than making as many new ones: runtime/map.go, overLoadFactor.
 func (e *Event) DoubleGrow() bool {
 	n := uint64(e.Header.Count) + 1
-	return n > 8 && n > 13*(uint64(1)<<min(e.Header.B, 48))/2
+	return n > 8 && e.Func.LoadDen > 0 && n > e.Func.LoadNum*((uint64(1)<<min(e.Header.B, 48))/e.Func.LoadDen)
 }
 
 // OldBuckets is how many old buckets a Classic map had when one of them was

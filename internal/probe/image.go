@@ -30,6 +30,8 @@ type image struct {
 	types   uint64      // runtime.types: what names are relative to; 0 if not known
 	offs    goroutineOffsets
 	layout  event.Layout
+	loadNum uint64 // runtime.loadFactorNum and loadFactorDen; 0 if not known
+	loadDen uint64
 }
 
 type span struct{ lo, hi uint64 }
@@ -159,6 +161,9 @@ func (im *image) readDWARF() error {
 		header = "internal/runtime/maps.Map"
 	}
 	todo := map[string]bool{"runtime.g": true, "runtime.m": true, header: true}
+	if gen == hmap.Classic {
+		todo["runtime.loadFactorNum"], todo["runtime.loadFactorDen"] = true, true
+	}
 	for r := d.Reader(); len(todo) > 0; {
 		e, err := r.Next()
 		if err != nil || e == nil {
@@ -169,6 +174,16 @@ func (im *image) readDWARF() error {
 		case e.Tag == dwarf.TagCompileUnit:
 			if name != "runtime" {
 				r.SkipChildren()
+			}
+			continue
+		case e.Tag == dwarf.TagConstant && todo[name]:
+			delete(todo, name)
+			if v, _ := e.Val(dwarf.AttrConstValue).(int64); v > 0 && v < 1<<20 {
+				if name == "runtime.loadFactorNum" {
+					im.loadNum = uint64(v)
+				} else {
+					im.loadDen = uint64(v)
+				}
 			}
 			continue
 		case e.Tag != dwarf.TagStructType || !todo[name]:

@@ -141,6 +141,9 @@ func (s *Session) candidates(st *stopped, specs []event.Spec) ([]candidate, erro
 	for i, spec := range specs {
 		fn := s.im.funcs[spec.Sym]
 		f := event.NewFunc(spec, hmap.Addr(fn.lo+s.im.bias))
+		if f.LoadDen > 0 && s.im.loadDen > 0 {
+			f.LoadNum, f.LoadDen = s.im.loadNum, s.im.loadDen
+		}
 		s.meta.Funcs = append(s.meta.Funcs, f)
 		cs, err := s.candidatesOf(st, uint32(i), spec, fn)
 		var gone *ProcessError

@@ -15,6 +15,7 @@ package watch
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -46,8 +47,9 @@ type watcher struct {
 }
 
 type watched struct {
-	spec event.Spec
-	fn   *event.Func
+	spec  event.Spec
+	fn    *event.Func
+	frame int64 // what the function adds to SP before it compares that with g.stackguard0
 }
 
 type codeRange struct{ lo, hi uint64 }
@@ -85,7 +87,7 @@ func Run(ctx context.Context, t *target.Target, opts Options, visit func(*event.
 	var pcs []uint64
 	for _, s := range specs {
 		lo, hi, _ := t.FuncEntry(s.Sym)
-		w.funcs[lo] = &watched{s, event.NewFunc(s, hmap.Addr(lo))}
+		w.funcs[lo] = &watched{s, event.NewFunc(s, hmap.Addr(lo)), w.frame(lo)}
 		w.ranges = append(w.ranges, codeRange{lo, hi})
 		pcs = append(pcs, lo)
 	}
@@ -119,9 +121,8 @@ func (w *watcher) hit(h target.Hit) error {
 		}
 		return h.Args[n]
 	}
-	// morestack starts a function anew: a breakpoint is hit again then, with the
-	// stack elsewhere. The check of the stack's size comes first, so look at it.
-	if w.willGrowStack(h) {
+	// morestack starts a function anew, and then the breakpoint is hit again.
+	if h.G != 0 && h.SP+uint64(f.frame) <= w.t.Word(h.G+stackguard0) {
 		return nil
 	}
 	if f.spec.Op == event.Make {
@@ -153,11 +154,25 @@ func (w *watcher) hit(h target.Hit) error {
 	return w.visit(e)
 }
 
-// willGrowStack reports whether the function at whose entry the thread stands is
-// about to call morestack: SP is not above g.stackguard0, the third word of g. A
-// function with a large frame may call it all the same; none of these has one.
-func (w *watcher) willGrowStack(h target.Hit) bool {
-	return h.G != 0 && h.SP <= w.t.Word(h.G+16)
+// stackguard0 is the third word of g. It is larger than any address when the
+// goroutine shall be preempted.
+const stackguard0 = 16
+
+// frame reads the check of the stack's size with which a function begins (see
+// cmd/internal/obj/x86, stacksplit): one with a large frame compares not SP but
+// LEAQ n(SP), R12.
+func (w *watcher) frame(entry uint64) int64 {
+	var code [8]byte
+	if _, err := w.t.Memory().ReadMemory(code[:], entry); err != nil {
+		return 0
+	}
+	switch {
+	case code[0] == 0x4c && code[1] == 0x8d && code[2] == 0x64 && code[3] == 0x24:
+		return int64(int8(code[4]))
+	case code[0] == 0x4c && code[1] == 0x8d && code[2] == 0xa4 && code[3] == 0x24:
+		return int64(int32(binary.LittleEndian.Uint32(code[4:])))
+	}
+	return 0
 }
 
 // returned emits the make that has come back to its caller.
@@ -196,6 +211,9 @@ func (w *watcher) event(h target.Hit, fn *event.Func, site *event.Site, typ uint
 	mt := w.mapType(typ)
 	if mt != nil {
 		e.Type = mt.event
+	}
+	if fn.Op == event.Grow && mt != nil && mt.layout != nil && mt.layout.Consts.LoadFactorDen > 0 {
+		fn.LoadNum, fn.LoadDen = mt.layout.Consts.LoadFactorNum, mt.layout.Consts.LoadFactorDen
 	}
 	if addr != 0 && mt != nil && mt.layout != nil {
 		if hd, err := hmap.ReadHeader(w.t.Memory(), mt.layout, addr); err == nil {
