@@ -3,7 +3,7 @@
 // It works wherever Delve runs a target, and stops the target for each event: some
 // twenty to several hundred microseconds each, so that it is for growth, for small
 // programs and for places where internal/probe is not supported. Arguments are read
-// from registers at a function's entry (the ABI of Go 1.17 and later), so that
+// from registers at a function's entry, behind the check of the stack's size (the ABI of Go 1.17 and later), so that
 // optimised programs can be watched. The target and this process share one processor
 // meanwhile: handing a stopped thread over to another one takes most of the time.
 //
@@ -15,7 +15,6 @@ package watch
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -36,7 +35,7 @@ type watcher struct {
 	t      *target.Target
 	opts   Options
 	visit  func(*event.Event) error
-	funcs  map[uint64]*watched // by entry
+	funcs  map[uint64]*watched // by the address of the breakpoint
 	ranges []codeRange
 	names  *event.Interner
 	types  map[uint64]*mapType
@@ -47,9 +46,8 @@ type watcher struct {
 }
 
 type watched struct {
-	spec  event.Spec
-	fn    *event.Func
-	frame int64 // what the function adds to SP before it compares that with g.stackguard0
+	spec event.Spec
+	fn   *event.Func
 }
 
 type codeRange struct{ lo, hi uint64 }
@@ -87,9 +85,10 @@ func Run(ctx context.Context, t *target.Target, opts Options, visit func(*event.
 	var pcs []uint64
 	for _, s := range specs {
 		lo, hi, _ := t.FuncEntry(s.Sym)
-		w.funcs[lo] = &watched{s, event.NewFunc(s, hmap.Addr(lo)), w.frame(lo)}
 		w.ranges = append(w.ranges, codeRange{lo, hi})
-		pcs = append(pcs, lo)
+		pc := lo + w.stackCheck(lo)
+		w.funcs[pc] = &watched{s, event.NewFunc(s, hmap.Addr(lo))}
+		pcs = append(pcs, pc)
 	}
 	if g := t.Types().Named("runtime.g"); g != nil {
 		for _, f := range g.Fields() {
@@ -121,10 +120,6 @@ func (w *watcher) hit(h target.Hit) error {
 		}
 		return h.Args[n]
 	}
-	// morestack starts a function anew, and then the breakpoint is hit again.
-	if h.G != 0 && h.SP+uint64(f.frame) <= w.t.Word(h.G+stackguard0) {
-		return nil
-	}
 	if f.spec.Op == event.Make {
 		list := w.makes[h.G]
 		if len(list) > 8 {
@@ -154,23 +149,39 @@ func (w *watcher) hit(h target.Hit) error {
 	return w.visit(e)
 }
 
-// stackguard0 is the third word of g. It is larger than any address when the
-// goroutine shall be preempted.
-const stackguard0 = 16
-
-// frame reads the check of the stack's size with which a function begins (see
-// cmd/internal/obj/x86, stacksplit): one with a large frame compares not SP but
-// LEAQ n(SP), R12.
-func (w *watcher) frame(entry uint64) int64 {
-	var code [8]byte
+// stackCheck returns the length of the check of the stack's size with which a function
+// begins, 0 if it has none: CMPQ SP, 16(R14) or LEAQ n(SP), R12; CMPQ R12, 16(R14), and
+// then JLS (cmd/internal/obj/x86, stacksplit). morestack starts a function anew, as
+// does preemption: behind the check each call comes by once. Nothing that an argument
+// is in has changed there, nor has SP.
+func (w *watcher) stackCheck(entry uint64) uint64 {
+	var code [24]byte
 	if _, err := w.t.Memory().ReadMemory(code[:], entry); err != nil {
 		return 0
 	}
+	n := 0
+	has := func(bytes ...byte) bool { return string(code[n:n+len(bytes)]) == string(bytes) }
 	switch {
-	case code[0] == 0x4c && code[1] == 0x8d && code[2] == 0x64 && code[3] == 0x24:
-		return int64(int8(code[4]))
-	case code[0] == 0x4c && code[1] == 0x8d && code[2] == 0xa4 && code[3] == 0x24:
-		return int64(int32(binary.LittleEndian.Uint32(code[4:])))
+	case has(0x49, 0x3b, 0x66, 0x10):
+		n = 4
+	case has(0x4c, 0x8d, 0x64, 0x24):
+		n = 5
+	case has(0x4c, 0x8d, 0xa4, 0x24):
+		n = 8
+	default:
+		return 0
+	}
+	if n > 4 {
+		if !has(0x4d, 0x3b, 0x66, 0x10) {
+			return 0
+		}
+		n += 4
+	}
+	switch {
+	case has(0x76):
+		return uint64(n + 2)
+	case has(0x0f, 0x86):
+		return uint64(n + 6)
 	}
 	return 0
 }
