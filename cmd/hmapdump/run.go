@@ -28,6 +28,16 @@ const (
 
 // run is the whole command; it returns the exit status.
 func run(args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 {
+		switch args[0] {
+		case "trace", "record", "show":
+			status, err := runEvents(args[0], args[1:], stdout, stderr)
+			if err == nil {
+				return status
+			}
+			return fail(err, stderr)
+		}
+	}
 	c, err := parse(args, stdout)
 	if err == nil {
 		d := &dump{config: c, stdout: stdout, stderr: stderr, gc: paceCollector()}
@@ -41,6 +51,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 			return status
 		}
 	}
+	return fail(err, stderr)
+}
+
+// fail says what went wrong and what to try; it returns the exit status.
+func fail(err error, stderr io.Writer) int {
 	if errors.Is(err, errHelp) {
 		return statusFine
 	}
