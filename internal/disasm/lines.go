@@ -37,7 +37,7 @@ func (r *Reader) shape(line []byte) shape {
 		}
 		return foreign
 	}
-	if isHeader(line) {
+	if IsHeader(line) {
 		return header
 	}
 	if line[0] == '#' && len(line) > 2 && line[1] == ' ' {
@@ -65,8 +65,9 @@ func sizeField(line []byte) int {
 	return i
 }
 
-func isHeader(line []byte) bool {
-	return line[0] != '\t' && sizeField(line) >= 0
+// IsHeader reports whether a line begins a symbol of a listing.
+func IsHeader(line []byte) bool {
+	return len(line) > 0 && line[0] != '\t' && sizeField(line) >= 0
 }
 
 // start begins the symbol of a header:

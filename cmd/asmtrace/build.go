@@ -1,0 +1,185 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+
+	"hmaptools/internal/asmnote"
+)
+
+// A target is one column of a comparison: what the packages are compiled for and by.
+type target struct {
+	goarch    string // "" for that of the environment
+	toolchain string // "" likewise
+
+	version string // as the go command says: go1.26.8
+	arch    string
+}
+
+func (t *target) String() string {
+	switch {
+	case t.goarch != "" && t.toolchain != "":
+		return t.toolchain + " " + t.goarch
+	case t.toolchain != "":
+		return t.toolchain
+	case t.goarch != "":
+		return t.goarch
+	}
+	return t.version + " " + t.arch
+}
+
+// note is the target in the words of asmnote.
+func (t *target) note() asmnote.Target { return asmnote.Target{Arch: t.arch, Minor: minor(t.version)} }
+
+// minor takes 21 out of go1.21.3, 0 where there is none.
+func minor(version string) int {
+	_, rest, ok := strings.Cut(version, "go1.")
+	if !ok {
+		return 0
+	}
+	end := strings.IndexFunc(rest, func(r rune) bool { return r < '0' || r > '9' })
+	if end < 0 {
+		end = len(rest)
+	}
+	n, _ := strconv.Atoi(rest[:end])
+	return n
+}
+
+// env is the environment of the go command for a target.
+func (t *target) env() []string {
+	env := os.Environ()
+	if t.toolchain != "" {
+		env = append(env, "GOTOOLCHAIN="+t.toolchain)
+	}
+	if t.goarch != "" {
+		env = append(env, "GOARCH="+t.goarch)
+		if t.goarch == "wasm" {
+			env = append(env, "GOOS=js")
+		}
+		// A C compiler for another machine is rarely there.
+		if os.Getenv("CGO_ENABLED") == "" {
+			env = append(env, "CGO_ENABLED=0")
+		}
+	}
+	return env
+}
+
+// A build is what the go command says of packages, and their listing.
+type build struct {
+	packages []asmnote.Package
+	deps     map[string]asmnote.Dependency
+	listing  *os.File // removed from the directory already; the caller closes it
+	size     int64
+}
+
+// listed is what is needed of an element of go list -json.
+type listed struct {
+	ImportPath, Dir, Export string
+	GoFiles, CgoFiles       []string
+	ImportMap               map[string]string
+	DepOnly                 bool
+	Module                  *struct{ GoVersion string }
+}
+
+// compile runs the go command. go list -export compiles packages as go build does,
+// prints the same listing, replayed from the build cache where possible, and says
+// where the export data of everything is: one run for what would be two. Nothing is
+// linked, and no file is written but to the cache.
+func compile(ctx context.Context, t *target, c *config) (b *build, err error) {
+	spool, err := os.CreateTemp("", "asmtrace-*.S")
+	if err != nil {
+		return nil, err
+	}
+	os.Remove(spool.Name()) // the open file stays
+	defer func() {
+		if err != nil {
+			spool.Close()
+		}
+	}()
+	fields := "=ImportPath,Dir,Export,GoFiles,CgoFiles,ImportMap,DepOnly,Module"
+	if strings.HasPrefix(t.toolchain, "go1.18") || strings.HasPrefix(t.toolchain, "go1.19") || strings.HasPrefix(t.toolchain, "go1.20") {
+		fields = "" // -json takes no fields yet: it prints all of them
+	}
+	args := []string{"list", "-export", "-deps", "-json" + fields, "-gcflags=" + strings.TrimSpace("-S "+c.gcflags)}
+	if c.race {
+		args = append(args, "-race")
+	}
+	args = append(append(args, "--"), c.operands...)
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Env = t.env()
+	cmd.Stderr = spool
+	var stdout bytes.Buffer
+	cmd.Stdout = &stdout
+	versions := make(chan error, 1)
+	go func() { versions <- t.ask(ctx) }()
+	runErr := cmd.Run()
+	if err := <-versions; err != nil {
+		return nil, err
+	}
+	size, err := spool.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, err
+	}
+	b = &build{deps: map[string]asmnote.Dependency{}, listing: spool, size: size}
+	if runErr != nil {
+		return nil, b.failed(runErr)
+	}
+	d := json.NewDecoder(&stdout)
+	for {
+		var p listed
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return nil, fmt.Errorf("go list: %w", err)
+		}
+		pkg := asmnote.Package{ImportPath: p.ImportPath, Dir: p.Dir, Files: append(p.GoFiles, p.CgoFiles...), ImportMap: p.ImportMap}
+		if p.Module != nil && p.Module.GoVersion != "" {
+			pkg.GoVersion = "go" + p.Module.GoVersion
+		}
+		b.deps[p.ImportPath] = asmnote.Dependency{Package: pkg, Export: p.Export}
+		if !p.DepOnly {
+			b.packages = append(b.packages, pkg)
+		}
+	}
+	if len(b.packages) == 0 {
+		return nil, fmt.Errorf("go list: no package matches %s", strings.Join(c.operands, " "))
+	}
+	return b, nil
+}
+
+// ask finds out which compiler a target has.
+func (t *target) ask(ctx context.Context) error {
+	cmd := exec.CommandContext(ctx, "go", "env", "GOVERSION", "GOARCH")
+	cmd.Env = t.env()
+	out, err := cmd.Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) && len(exit.Stderr) > 0 {
+			return fmt.Errorf("go env: %s", bytes.TrimSpace(exit.Stderr))
+		}
+		return fmt.Errorf("go env: %w", err)
+	}
+	lines := strings.Fields(string(out))
+	if len(lines) < 2 {
+		return fmt.Errorf("go env: it says %q", out)
+	}
+	t.version, t.arch = lines[0], lines[len(lines)-1]
+	return nil
+}
+
+// A failedBuild holds what the go command and the compiler said, without listings.
+type failedBuild struct {
+	text string
+	err  error
+}
+
+func (e *failedBuild) Error() string { return "go list: " + e.err.Error() }
+func (e *failedBuild) Unwrap() error { return e.err }

@@ -1,0 +1,279 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"unicode/utf8"
+
+	"hmaptools/internal/asmnote"
+)
+
+// width is that of the text, in columns.
+const width = 120
+
+// A form writes functions.
+type form interface {
+	function(f *asmnote.Func) error
+	end(tr *trace) error
+	weights(s *samples)
+}
+
+func printer(c *config, w io.Writer, t *target) form {
+	switch {
+	case c.json:
+		return &jsonOutput{w: w, target: t}
+	case c.summary:
+		return &summaryOutput{w: w}
+	}
+	return &textOutput{w: w, sources: newSources()}
+}
+
+// short returns a path from the working directory if it lies below, else as it is.
+func short(path string) string {
+	wd, err := os.Getwd()
+	if err != nil || !filepath.IsAbs(path) {
+		return path
+	}
+	if rel, err := filepath.Rel(wd, path); err == nil && !strings.HasPrefix(rel, "..") {
+		return rel
+	}
+	return path
+}
+
+func join(s []string) string { return strings.Join(s, ", ") }
+
+// routineName is how a call is shown: without "runtime.".
+func routineName(op *asmnote.Op) string {
+	if op.Symbol == "" {
+		return op.Variant
+	}
+	return strings.TrimPrefix(op.Symbol, "runtime.")
+}
+
+// clip shortens a text to n columns.
+func clip(s string, n int) string {
+	if utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	return string([]rune(s)[:max(0, n-3)]) + "..."
+}
+
+// pad fills a text up to n columns.
+func pad(s string, n int) string {
+	return s + strings.Repeat(" ", max(0, n-utf8.RuneCountInString(s)))
+}
+
+// A summaryOutput writes one line per operation.
+type summaryOutput struct {
+	w    io.Writer
+	prof *samples
+	ops  int
+}
+
+func (o *summaryOutput) weights(s *samples) { o.prof = s }
+
+func (o *summaryOutput) function(f *asmnote.Func) error {
+	for i := range f.Ops {
+		op := &f.Ops[i]
+		o.ops++
+		weight := ""
+		if o.prof != nil {
+			weight = pad(o.prof.text(op), 22)
+		}
+		expr := op.Expr
+		if expr == "" {
+			expr = "-"
+		}
+		mark := ""
+		if op.WriteBarrier {
+			mark += " barrier"
+		}
+		for _, h := range op.Hints {
+			mark += " hint:" + h.Code
+		}
+		typ := op.MapType
+		if typ == "" {
+			typ = "-"
+		}
+		if _, err := fmt.Fprintf(o.w, "%s%s:%d:%d\t%s\t%s\t%s\t%s\t%s%s\n", weight, short(op.File), op.Line, op.Col, f.Name, op.Kind, expr, routineName(op), typ, mark); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *summaryOutput) end(tr *trace) error { return nil }
+
+// A textOutput writes operations and instructions between the lines of the source.
+type textOutput struct {
+	w       io.Writer
+	sources *sources
+	prof    *samples
+	first   bool
+	generic bool // a function's types come from dictionaries
+}
+
+func (o *textOutput) weights(s *samples) { o.prof = s }
+
+func (o *textOutput) end(tr *trace) error {
+	if tr == nil || len(tr.dicts) == 0 || !o.generic {
+		return nil
+	}
+	var b strings.Builder
+	b.WriteString("\ndictionaries of generic functions, with the map types in them\n")
+	for _, d := range tr.dicts {
+		b.WriteString("  " + clip(d.Func+"  "+join(d.Types), width-2) + "\n")
+	}
+	_, err := io.WriteString(o.w, b.String())
+	return err
+}
+
+func (o *textOutput) function(f *asmnote.Func) error {
+	var b strings.Builder
+	if o.first {
+		b.WriteByte('\n')
+	}
+	o.first = true
+	o.generic = o.generic || strings.Contains(f.Name, "[go.shape.")
+	at := ""
+	if f.File != "" {
+		at = fmt.Sprintf("%s:%d", short(f.File), f.Line)
+	}
+	fmt.Fprintf(&b, "%s  %s\n", clip(f.Name, width-2), at)
+	for i := range f.Ops {
+		o.op(&b, i, &f.Ops[i])
+	}
+	o.insts(&b, f)
+	_, err := io.WriteString(o.w, b.String())
+	return err
+}
+
+// op writes what an operation became, in a paragraph.
+func (o *textOutput) op(b *strings.Builder, i int, op *asmnote.Op) {
+	head := fmt.Sprintf("  [%d] %s", i+1, op.Kind)
+	if op.Expr != "" {
+		head += "  " + op.Expr
+	}
+	fmt.Fprintf(b, "%s\n", clip(head, width))
+	item := func(name, text string) {
+		if text != "" {
+			wrap(b, "      "+pad(name, 8), text)
+		}
+	}
+	item("at", fmt.Sprintf("%s:%d:%d, %#x", short(op.File), op.Line, op.Col, op.PC))
+	if o.prof != nil {
+		item("profile", o.prof.text(op))
+	}
+	item("map", op.MapType)
+	call := op.Symbol
+	if n := len(op.Calls); n > 1 {
+		call += fmt.Sprintf(" (%d calls)", n)
+	}
+	if call == "" {
+		call = "no call (" + op.Variant + ")"
+	}
+	item("code", call)
+	item("why", op.Why)
+	var in []string
+	for _, a := range op.Args {
+		s := a.Name
+		if a.In != "" {
+			s += " in " + a.In
+		}
+		if a.Value != "" {
+			s += " = " + a.Value
+		}
+		in = append(in, s)
+	}
+	item("in", strings.Join(in, "; "))
+	if r := op.Result; r != nil {
+		s := r.In + ": " + r.Means
+		if r.Store != "" {
+			s += fmt.Sprintf("; used by %s at %#x", r.Store, r.StorePC)
+		}
+		item("out", s)
+	}
+	if op.Words > 0 {
+		item("words", fmt.Sprint(op.Words))
+	}
+	if op.WriteBarrier {
+		item("barrier", "the pointer is stored under a write barrier")
+	}
+	for _, n := range op.Notes {
+		item("note", n)
+	}
+	for _, h := range op.Hints {
+		item("hint", h.Text+" ("+h.Code+")")
+	}
+}
+
+// wrap writes a text in the columns behind a prefix.
+func wrap(b *strings.Builder, prefix, text string) {
+	indent := strings.Repeat(" ", utf8.RuneCountInString(prefix))
+	room := width - len(indent)
+	for line := prefix; ; line = indent {
+		if utf8.RuneCountInString(text) <= room {
+			fmt.Fprintf(b, "%s%s\n", line, text)
+			return
+		}
+		r := []rune(text)
+		cut := strings.LastIndexByte(string(r[:room+1]), ' ')
+		if cut <= 0 {
+			cut = len(string(r[:room]))
+		}
+		fmt.Fprintf(b, "%s%s\n", line, strings.TrimRight(text[:cut], " "))
+		text = strings.TrimLeft(text[cut:], " ")
+	}
+}
+
+// insts writes the instructions, each run of one line below that line's text.
+func (o *textOutput) insts(b *strings.Builder, f *asmnote.Func) {
+	file, lineNo := "", -1
+	for i := range f.Insts {
+		in := &f.Insts[i]
+		if in.File != file || in.Line != lineNo {
+			file, lineNo = in.File, in.Line
+			name := file
+			if name == "" {
+				name = "(no position)"
+			}
+			text := strings.TrimRight(strings.ReplaceAll(o.sources.line(file, lineNo), "\t", "    "), " ")
+			fmt.Fprintf(b, "  %s\n", clip(fmt.Sprintf("%s:%d  %s", filepath.Base(name), lineNo, strings.TrimLeft(text, " ")), width-2))
+		}
+		mark := "  "
+		if in.OpIndex > 0 {
+			mark = "* "
+		}
+		s := fmt.Sprintf("   %s0x%04x  %s %s", mark, in.PC, pad(in.Op, 8), in.Args)
+		if in.OpIndex > 0 {
+			note := fmt.Sprintf("[%d] %s", in.OpIndex, in.Note)
+			const at = 66
+			s = pad(clip(s, at-1), at) + note
+		}
+		fmt.Fprintln(b, clip(strings.TrimRight(s, " "), width))
+	}
+}
+
+// sources reads lines of source files, each file once.
+type sources struct{ files map[string][]string }
+
+func newSources() *sources { return &sources{map[string][]string{}} }
+
+func (s *sources) line(file string, n int) string {
+	lines, ok := s.files[file]
+	if !ok {
+		if filepath.IsAbs(file) {
+			if data, err := os.ReadFile(file); err == nil {
+				lines = strings.Split(string(data), "\n")
+			}
+		}
+		s.files[file] = lines
+	}
+	if n < 1 || n > len(lines) {
+		return ""
+	}
+	return lines[n-1]
+}
