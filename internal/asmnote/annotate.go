@@ -325,7 +325,11 @@ func (n *annotation) pick(in *disasm.Inst, r routine, typ string) *SourceOp {
 		if c.Sub {
 			score -= 30
 		}
-		score -= 8 * min(n.used[c], 8)
+		if c.Kind == Literal && r.kind == Assign {
+			score += n.wantsEntry(c)
+		} else {
+			score -= 8 * min(n.used[c], 8)
+		}
 		if best == nil || score > most {
 			best, most = c, score
 		}
@@ -339,6 +343,24 @@ func (n *annotation) pick(in *disasm.Inst, r routine, typ string) *SourceOp {
 		}
 	}
 	return best
+}
+
+// wantsEntry says how likely the next call inserts an entry of a literal: one that
+// was made and lacks some.
+func (n *annotation) wantsEntry(src *SourceOp) int {
+	for k := len(n.out.Ops) - 1; k >= 0; k-- {
+		if op := &n.out.Ops[k]; op.Source == src {
+			inserts := len(op.Calls)
+			if strings.HasPrefix(op.Symbol, "runtime.makemap") {
+				inserts--
+			}
+			if inserts < len(src.Entries) {
+				return 20
+			}
+			return -20
+		}
+	}
+	return -10
 }
 
 // named reports whether a symbol's type is a defined one, of which the name does
@@ -390,6 +412,10 @@ func (n *annotation) finish(op *Op, k int) {
 		op.Why = whyMake(op.Variant)
 		n.makeNotes(op)
 	case Literal:
+		if len(op.Calls) > 0 && !strings.HasPrefix(op.Symbol, "runtime.makemap") {
+			// Its entries are inserted by calls, but nothing makes it.
+			op.Symbol, op.Variant, op.Args, op.Result = "", "stack", nil, nil
+		}
 		op.Why = whyMake(op.Variant)
 		n.literalNotes(op)
 	case Range:

@@ -175,7 +175,7 @@ func (n *annotation) nilCheck(src *SourceOp) {
 
 // copyWord finds the store of a map word.
 func (n *annotation) copyWord(src *SourceOp) {
-	store, stores, barrier := -1, 0, false
+	store, barrier, address := -1, false, false
 	dst := src.Dst
 	if i := strings.LastIndexByte(dst, '.'); i >= 0 {
 		dst = dst[i+1:]
@@ -193,21 +193,27 @@ func (n *annotation) copyWord(src *SourceOp) {
 		}
 		ops := operandsOf(in)
 		last := ops[len(ops)-1]
-		ok := false
+		ok, base := false, baseOf(last)
+		base, _, _ = strings.Cut(base, "*") // of an index
+		memory := len(ops) > 1 && isStore(in.Op) && isRegister(base) && base != "SB" && base != "R11" && !strings.Contains(ops[0], "(")
+		if n.a.Target.Arch == "wasm" {
+			memory = in.Op == "I64Store"
+		}
 		switch src.Into {
 		case Global:
-			ok = in.Use == disasm.Store && (strings.HasSuffix(in.Sym, "."+dst) || dst == in.Sym || strings.HasSuffix(in.Sym, "."+src.Dst))
-			if !ok && in.Use == disasm.Addr && strings.HasSuffix(in.Sym, "."+dst) { // RISC: the address first
-				ok = false
-			}
+			named := strings.HasSuffix(in.Sym, "."+dst)
+			ok = in.Use == disasm.Store && named
+			// Some machines take the address first.
+			address = address || named && (in.Use == disasm.Addr || in.Use == disasm.GOT)
+			ok = ok || address && memory && in.Sym == ""
 		case Heap:
-			base := baseOf(last)
-			ok = len(ops) > 1 && base != "" && base != "SP" && base != "SB" && base != "RSP" && base != "FP" && base != "R11" && isStore(in.Op)
+			ok = memory && base != "SP" && base != "RSP" && base != "FP"
+		case Field:
+			ok = memory
 		case Local:
 			ok = len(ops) > 1 && strings.HasSuffix(last, "(SP)") && !strings.Contains(ops[0], "(") && isStore(in.Op) && strings.Contains(last, dst+"+") || strings.Contains(last, dst+"-")
 		}
 		if ok {
-			stores++
 			store = i // the last one is behind the barrier
 		}
 		return true
@@ -241,11 +247,10 @@ func (n *annotation) noCopy(src *SourceOp) {
 	if i >= 0 {
 		how = "no store: the word stays in a register"
 	}
-	variant := "none"
 	if src.Into != Local {
 		how = "no store of its own at this line: it is dead, or joined with another"
 	}
-	op := n.add(src, i, variant, how)
+	op := n.add(src, i, "none", how)
 	op.Words = 1
 	op.Notes = append(op.Notes, shares(src))
 }

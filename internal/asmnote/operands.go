@@ -277,52 +277,86 @@ func (n *annotation) result(i int, r routine, op *Op, k int) {
 	if r.kind != Assign && r.kind != Access && r.kind != Access2 {
 		return
 	}
+	if n.a.Target.Arch == "wasm" {
+		n.stackMachine(i, r, op)
+		return
+	}
+	n.follow(i, r, op, k, results[0])
+}
+
+// follow finds what is done through the address that a call returned, in registers
+// and stack slots that it moves to.
+func (n *annotation) follow(i int, r routine, op *Op, k int, result carrier) {
+	res := op.Result
 	aliases := map[string]bool{}
-	if results[0].stack == "" {
-		aliases[results[0].reg] = true
+	if result.stack == "" {
+		aliases[result.reg] = true
 	}
 	barrier := false
 	for j := i + 1; j < len(n.f.Insts) && j < i+window; j++ {
 		in := &n.f.Insts[j]
-		if in.Kind == disasm.Pseudo || in.Args == "" {
+		switch {
+		case in.Kind == disasm.Pseudo || in.Args == "":
 			continue
-		}
-		if in.Kind == disasm.Call {
-			if strings.HasPrefix(in.Sym, "runtime.gcWriteBarrier") {
-				barrier = true
-				continue
-			}
-			return
-		}
-		if in.Sym == "runtime.writeBarrier" {
+		case in.Kind == disasm.Call && strings.HasPrefix(in.Sym, "runtime.gcWriteBarrier"), in.Sym == "runtime.writeBarrier":
 			barrier = true
 			continue
+		case in.Kind == disasm.Call || in.Kind == disasm.CallIndirect:
+			if _, ok := routineOf(in.Sym); ok {
+				return
+			}
+			for a := range aliases { // registers do not survive it
+				if isRegister(a) {
+					delete(aliases, a)
+				}
+			}
+			continue
+		case in.Kind == disasm.Return:
+			return
 		}
 		ops := operandsOf(in)
 		last := ops[len(ops)-1]
-		through := slices.IndexFunc(ops, func(o string) bool { return aliases[baseOf(o)] })
+		compares := strings.HasPrefix(in.Op, "CMP") || strings.HasPrefix(in.Op, "TEST")
+		through := slices.IndexFunc(ops, func(o string) bool { b := baseOf(o); return b != "" && aliases[b] })
+		from := aliases[ops[0]] || result.stack != "" && result.is(ops[0])
 		switch {
-		case r.kind == Assign && through == len(ops)-1 && !strings.HasPrefix(in.Op, "CMP") && !strings.HasPrefix(in.Op, "TEST"):
-			if barrier {
-				op.WriteBarrier = true
-			}
+		case r.kind == Assign && through == len(ops)-1 && !compares:
 			if res.Store == "" || barrier {
 				res.Store, res.StorePC = in.Op+" "+in.Args, in.PC
+				n.note(j, k, "stores the value in the slot")
 			}
-			n.note(j, k, "stores the value in the slot")
-			return
-		case r.kind != Assign && through >= 0 && (through < len(ops)-1 || strings.HasPrefix(in.Op, "CMP")):
+			if barrier {
+				op.WriteBarrier = true
+				return
+			}
+			continue
+		case r.kind != Assign && through >= 0 && (through < len(ops)-1 || compares):
 			res.Store, res.StorePC = in.Op+" "+in.Args, in.PC
 			n.note(j, k, "loads the value")
 			return
-		case len(ops) == 2 && (aliases[ops[0]] || results[0].is(ops[0])) && isRegister(last) && strings.HasPrefix(in.Op, "MOV"):
-			aliases[last] = true
-		case isRegister(last) && aliases[last] && !strings.HasPrefix(in.Op, "CMP") && !strings.HasPrefix(in.Op, "TEST") && in.Kind == disasm.Plain:
+		case len(ops) == 2 && from && strings.HasPrefix(in.Op, "MOV"):
+			aliases[last] = true // a register or a stack slot
+		case aliases[last] && !compares && in.Kind == disasm.Plain && len(ops) > 1:
 			delete(aliases, last)
-			if len(aliases) == 0 && results[0].stack == "" {
+		}
+		if len(aliases) == 0 && result.stack == "" {
+			return
+		}
+	}
+}
+
+// stackMachine finds the write barrier of an assignment on wasm, where operands
+// have no names.
+func (n *annotation) stackMachine(i int, r routine, op *Op) {
+	for j := i + 1; r.kind == Assign && j < len(n.f.Insts) && j < i+window; j++ {
+		in := &n.f.Insts[j]
+		if in.Kind == disasm.Call {
+			if _, ok := routineOf(in.Sym); ok {
 				return
 			}
-		case in.Kind == disasm.Return || in.Kind == disasm.Jump && !barrier:
+		}
+		if in.Sym == "runtime.writeBarrier" && in.Line == n.f.Insts[i].Line {
+			op.WriteBarrier = true
 			return
 		}
 	}

@@ -55,7 +55,8 @@ type Place string
 const (
 	Local  Place = "local"
 	Global Place = "global"
-	Heap   Place = "heap" // a field, an element, what a pointer points at
+	Heap   Place = "heap"  // a field, an element, what a pointer points at
+	Field  Place = "field" // of a literal, wherever that lies
 )
 
 // A SourceFunc is a function declaration or literal.

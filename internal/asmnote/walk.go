@@ -54,7 +54,7 @@ func (w *walker) node(n ast.Node) {
 		// A field of a struct literal that takes an existing map.
 		if lit, ok := w.parent(0).(*ast.CompositeLit); ok && w.info != nil {
 			if _, isStruct := under(w.info.TypeOf(lit)).(*types.Struct); isStruct {
-				w.copied(n.Key, n.Value, n, Heap)
+				w.copied(n.Key, n.Value, n, Field)
 			}
 		}
 	case *ast.BlockStmt:
@@ -225,7 +225,11 @@ func (w *walker) copied(dst, src ast.Expr, n ast.Node, at Place) {
 	if t := w.info.TypeOf(dst); t != nil && asMap(t) == nil {
 		return // into an interface
 	}
-	op := w.add(Copy, dst.Pos(), n, m, types.ExprString(dst)+" = "+types.ExprString(src))
+	pos := dst.Pos()
+	if !pos.IsValid() {
+		pos = src.Pos()
+	}
+	op := w.add(Copy, pos, n, m, types.ExprString(dst)+" = "+types.ExprString(src))
 	op.Into, op.Dst, op.Src = at, types.ExprString(dst), types.ExprString(src)
 	w.also(op, w.position(src.Pos()).Line)
 }
@@ -308,6 +312,13 @@ func (w *walker) literal(n *ast.CompositeLit) {
 	var m *types.Map
 	if w.info != nil {
 		if m = asMap(w.info.TypeOf(n)); m == nil {
+			if st, ok := under(w.info.TypeOf(n)).(*types.Struct); ok {
+				for i, e := range n.Elts { // fields without names
+					if _, named := e.(*ast.KeyValueExpr); !named && i < st.NumFields() {
+						w.copied(ast.NewIdent(st.Field(i).Name()), e, e, Field)
+					}
+				}
+			}
 			return
 		}
 	} else if _, ok := n.Type.(*ast.MapType); !ok {
