@@ -23,13 +23,14 @@ type Annotator struct {
 	Insts bool
 
 	found map[*SourceOp]string // how, in words
+	none  map[*SourceOp]string // why there is no code of its own
 	seen  map[*SourceOp]bool   // some code has the operation's line
 	has   map[*SourceFunc]bool // the function has code
 }
 
 // NewAnnotator returns an Annotator for code of a target.
 func NewAnnotator(t Target, s *Source) *Annotator {
-	return &Annotator{Target: t, Source: s, found: map[*SourceOp]string{}, seen: map[*SourceOp]bool{}, has: map[*SourceFunc]bool{}}
+	return &Annotator{Target: t, Source: s, found: map[*SourceOp]string{}, none: map[*SourceOp]string{}, seen: map[*SourceOp]bool{}, has: map[*SourceFunc]bool{}}
 }
 
 // Func finds the operations of a function. The result shares no memory with f but
@@ -60,6 +61,7 @@ func (a *Annotator) Func(f *disasm.Func) *Func {
 // Merge takes over what another Annotator of the same source has found.
 func (a *Annotator) Merge(b *Annotator) {
 	maps.Copy(a.found, b.found)
+	maps.Copy(a.none, b.none)
 	maps.Copy(a.seen, b.seen)
 	maps.Copy(a.has, b.has)
 }

@@ -23,6 +23,8 @@ func (a *Annotator) Outcomes() []Outcome {
 		o := Outcome{Op: op, How: a.found[op]}
 		switch {
 		case o.How != "":
+		case a.none[op] != "":
+			o.Reason = a.none[op]
 		case op.Sub:
 			o.Reason = "part of another operation: no code of its own"
 		case op.Func != nil && !a.has[op.Func] && !a.seen[op]:

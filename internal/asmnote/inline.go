@@ -63,7 +63,11 @@ func (n *annotation) each(src *SourceOp, fn func(i int, in *disasm.Inst) bool) {
 // add records an operation without a call, at instruction i.
 func (n *annotation) add(src *SourceOp, i int, variant, how string) *Op {
 	n.used[src]++
-	n.a.found[src] = how
+	if variant == "none" {
+		n.a.none[src] = how
+	} else {
+		n.a.found[src] = how
+	}
 	op := Op{Kind: src.Kind, File: src.File, Line: src.Line, Col: src.Col, Expr: src.Expr, MapType: src.MapType, Variant: variant, Why: how, Source: src}
 	if i >= 0 {
 		op.PC = n.f.Insts[i].PC
@@ -99,8 +103,8 @@ func (n *annotation) onStack(src *SourceOp) {
 	}
 	// Never needed: no seed either.
 	if n.ownOp(src) {
-		n.add(src, n.firstAt(src), "none", "no call: the map is not needed, or its making is not told apart").Notes = nil
-		delete(n.a.found, src)
+		n.add(src, n.firstAt(src), "none", "no call: the map is not needed, or its making is not told apart")
+		delete(n.a.none, src) // which of both is not known
 	}
 }
 
@@ -194,7 +198,9 @@ func (n *annotation) copyWord(src *SourceOp) {
 		ops := operandsOf(in)
 		last := ops[len(ops)-1]
 		ok, base := false, baseOf(last)
-		base, _, _ = strings.Cut(base, "*") // of an index
+		if i := strings.IndexAny(base, "*<"); i > 0 { // of an index: BX*8, R1<<3
+			base = base[:i]
+		}
 		memory := len(ops) > 1 && isStore(in.Op) && isRegister(base) && base != "SB" && base != "R11" && !strings.Contains(ops[0], "(")
 		if n.a.Target.Arch == "wasm" {
 			memory = in.Op == "I64Store"
@@ -251,6 +257,9 @@ func (n *annotation) noCopy(src *SourceOp) {
 		how = "no store of its own at this line: it is dead, or joined with another"
 	}
 	op := n.add(src, i, "none", how)
+	if src.Into != Local {
+		delete(n.a.none, src) // which of both is not known
+	}
 	op.Words = 1
 	op.Notes = append(op.Notes, shares(src))
 }
