@@ -81,7 +81,7 @@ func (o *summaryOutput) function(f *asmnote.Func) error {
 		o.ops++
 		weight := ""
 		if o.prof != nil {
-			weight = pad(o.prof.text(op), 22)
+			weight = o.prof.text(op) + "\t"
 		}
 		expr := op.Expr
 		if expr == "" {

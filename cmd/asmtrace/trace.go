@@ -53,7 +53,12 @@ func (b *build) failed(err error) error {
 	r := disasm.NewReader(io.NewSectionReader(b.listing, 0, b.size))
 	var text bytes.Buffer
 	const most = 64 << 10
+	pkg := ""
 	r.Foreign = func(_ int64, line []byte) {
+		if r.Pkg() != pkg {
+			pkg = r.Pkg()
+			text.WriteString("# " + pkg + "\n")
+		}
 		if text.Len() < most {
 			text.Write(line)
 			text.WriteByte('\n')

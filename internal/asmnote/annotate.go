@@ -194,6 +194,7 @@ func (n *annotation) call(i int) {
 	}
 	op := Op{
 		Kind: r.kind, PC: in.PC, File: in.File, Line: in.Line, MapType: typ, Symbol: in.Sym, Variant: r.variant, Args: args, Calls: []uint64{in.PC},
+		at: in.Pos(),
 	}
 	switch {
 	case src != nil:
@@ -268,7 +269,7 @@ func (n *annotation) next(i int, args []Arg) {
 			it = op.Args[2].Value
 		}
 		same := len(args) > 0 && args[0].Value != "" && args[0].Value == it
-		here := op.Line == in.Line && op.File == in.File
+		here := op.at == in.Pos()
 		if same && here {
 			best = k
 			break
@@ -279,7 +280,7 @@ func (n *annotation) next(i int, args []Arg) {
 	}
 	if best < 0 {
 		// The loop's begin is in code that the compiler put elsewhere.
-		op := Op{Kind: Range, PC: in.PC, File: in.File, Line: in.Line, Symbol: in.Sym, Variant: "slow", Args: args}
+		op := Op{Kind: Range, PC: in.PC, File: in.File, Line: in.Line, Symbol: in.Sym, Variant: "slow", Args: args, at: in.Pos()}
 		r := routine{kind: Range}
 		if src := n.pick(in, r, ""); src != nil {
 			op.Source, op.File, op.Line, op.Col, op.Expr, op.MapType = src, src.File, src.Line, src.Col, src.Expr, src.MapType

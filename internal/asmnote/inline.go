@@ -227,6 +227,7 @@ func (n *annotation) copyWord(src *SourceOp) {
 	if store < 0 {
 		return
 	}
+	barrier = barrier || (src.Into == Global || src.Into == Heap) && n.guarded(store)
 	how := "one store of one machine word, the header's address"
 	if barrier && src.Into != Local {
 		how = "one store of one machine word, under a write barrier that does nothing unless the collector marks"
@@ -235,6 +236,22 @@ func (n *annotation) copyWord(src *SourceOp) {
 	op.Words = 1
 	op.WriteBarrier = barrier && src.Into != Local
 	op.Notes = append(op.Notes, shares(src))
+}
+
+// guarded reports whether a store lies behind the test of a write barrier. Stores in
+// a row share one.
+func (n *annotation) guarded(i int) bool {
+	for back := 0; back < window/2 && i > 0; back++ {
+		i--
+		in := &n.f.Insts[i]
+		switch {
+		case in.Sym == "runtime.writeBarrier":
+			return true
+		case in.Kind == disasm.Call && !strings.HasPrefix(in.Sym, "runtime.gcWriteBarrier"), in.Kind == disasm.CallIndirect, in.Kind == disasm.Return:
+			return false
+		}
+	}
+	return false
 }
 
 func shares(src *SourceOp) string {

@@ -59,6 +59,8 @@ type Op struct {
 
 	// Source is the operation in the source; nil if it is not there.
 	Source *SourceOp `json:"-"`
+
+	at disasm.Pos // of the code, in its own words
 }
 
 // An Arg is an argument of a call: what it is, and the register or stack slot that

@@ -202,14 +202,23 @@ func (n *annotation) mapType(i int, r routine, args []Arg) string {
 		if name, ok := typeSymbol(args[0].Value); ok {
 			return name
 		}
-		if args[0].Value != "" && n.a.MapTypeAt == nil && n.a.Target.Arch != "wasm" {
-			return "" // a dictionary's entry, or a variable
+		// From register to register.
+		value, at := args[0].Value, i
+		if carriers, _ := n.a.Target.carriers(r); len(carriers) > 0 && isRegister(value) {
+			_, at = n.writer(i, carriers[0])
+		}
+		for hops := 0; hops < 4 && at >= 0 && isRegister(value); hops++ {
+			value, at = n.writer(at, carrier{reg: value})
+			if name, ok := typeSymbol(value); ok {
+				return name
+			}
 		}
 	}
-	if r.part || r.variant == "small" {
+	if r.part || r.variant == "small" || strings.Contains(n.f.Name, "go.shape.") {
 		return ""
 	}
-	// Without operands, and on wasm: the last type that is named before the call.
+	// Without operands, on wasm, and where a register's content is not followed: the
+	// last type that is named before the call.
 	for back := 0; back < window; back++ {
 		if n.targets[n.f.Insts[i].PC] && back > 0 {
 			return ""
@@ -232,7 +241,7 @@ func (n *annotation) mapType(i int, r routine, args []Arg) string {
 			}
 			continue
 		}
-		if name, ok := typeSymbol(in.Sym); ok {
+		if name, ok := typeSymbol(in.Sym); ok && !named(name) {
 			return name
 		}
 	}

@@ -73,16 +73,38 @@ func (d *Decoder) Decode(f Function) (*Func, error) {
 	if arch.name == "ppc64" || arch.name == "ppc64le" {
 		d.regs.set(12, f.Addr) // the ABI has the entry there
 	}
-	for d.off < len(code) {
-		d.pc = f.Addr + uint64(d.off)
+	for !d.decode() {
+	}
+	d.resolve(f)
+	d.positions(f)
+	return &d.fn, nil
+}
+
+// decode decodes up to the end of the function. It returns false if x/arch panicked,
+// as it does on some code that makes no sense: then it is called again for the rest.
+func (d *Decoder) decode() (done bool) {
+	arch := d.b.im.arch
+	defer func() {
+		if recover() == nil {
+			return
+		}
+		in := &d.fn.Insts[len(d.fn.Insts)-1]
+		*in = Inst{PC: d.pc, Len: min(arch.minLen, len(d.code)-d.off), Kind: Bad}
+		if d.text {
+			in.Op = "?"
+		}
+		d.off += in.Len
+	}()
+	for d.off < len(d.code) {
+		d.pc = d.fn.Addr + uint64(d.off)
 		d.fn.Insts = append(d.fn.Insts, Inst{PC: d.pc})
 		in := &d.fn.Insts[len(d.fn.Insts)-1]
-		if d.literals[d.pc] && d.off+4 <= len(code) {
+		if d.literals[d.pc] && d.off+4 <= len(d.code) {
 			d.word(in)
 		} else {
 			arch.step(d, in)
-			if in.Len <= 0 || in.Len > len(code)-d.off {
-				in.Len, in.Kind = min(arch.minLen, len(code)-d.off), Bad
+			if in.Len <= 0 || in.Len > len(d.code)-d.off {
+				in.Len, in.Kind = min(arch.minLen, len(d.code)-d.off), Bad
 			}
 			if d.text {
 				d.write(in)
@@ -90,9 +112,7 @@ func (d *Decoder) Decode(f Function) (*Func, error) {
 		}
 		d.off += in.Len
 	}
-	d.resolve(f)
-	d.positions(f)
-	return &d.fn, nil
+	return true
 }
 
 // word is a literal among the instructions.

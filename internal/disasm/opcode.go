@@ -66,7 +66,7 @@ func newOpcode(name string) *opcode {
 		op.class = compare // of one operand, which is read
 	default:
 		switch {
-		case op.wasm:
+		case op.wasm || base == "":
 		case hasPrefix(base, "CMP", "TEST", "BTQ", "BTL", "BTW", "COMIS", "UCOMIS", "PREFETCH", "PRFM") && !hasPrefix(base, "CMPXCHG", "CMPB", "CMPU"):
 			op.class = compare
 		case hasPrefix(base, "CMPB", "CMPU"):

@@ -123,6 +123,9 @@ func NewReader(src io.Reader) *Reader {
 // Stats returns the counts of what was read so far.
 func (r *Reader) Stats() ListingStats { return r.stats }
 
+// Pkg returns what the last "# " line named, see [Func.Pkg].
+func (r *Reader) Pkg() string { return r.pkg }
+
 // Next returns the next symbol. Its slices belong to the Reader and are valid
 // until the next call; [Func.Clone] makes them last. Its strings may be kept;
 // each keeps all names and operands of the symbol in memory.

@@ -47,6 +47,17 @@ func (d *Decoder) x86() (x86asm.Inst, error) {
 	if len(code) >= 4 && code[0] == 0xf3 && code[1] == 0x0f && code[2] == 0x1e && code[3]&0xfe == 0xfa {
 		return x86asm.Inst{Op: x86asm.NOP, Len: 4, Mode: mode}, nil
 	}
+	// x86asm reads behind the end of short code. (x/arch v0.30.0, decodeAVX)
+	const longest = 15
+	if len(code) < longest {
+		var padded [longest]byte
+		n := copy(padded[:], code)
+		x, err := x86asm.Decode(padded[:], mode)
+		if err == nil && x.Len > n {
+			err = x86asm.ErrTruncated
+		}
+		return x, err
+	}
 	return x86asm.Decode(code, mode)
 }
 
