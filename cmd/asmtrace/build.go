@@ -74,9 +74,9 @@ func (t *target) env() []string {
 
 // A build is what the go command says of packages, and their listing.
 type build struct {
-	packages []asmnote.Package
-	deps     map[string]asmnote.Dependency
-	listing  *os.File // removed from the directory already; the caller closes it
+	packages []asmnote.Dependency
+	deps     map[string]asmnote.Dependency // what they import too; nil until it is needed
+	listing  *os.File                      // removed from the directory already; the caller closes it
 	size     int64
 }
 
@@ -85,14 +85,26 @@ type listed struct {
 	ImportPath, Dir, Export string
 	GoFiles, CgoFiles       []string
 	ImportMap               map[string]string
-	DepOnly                 bool
 	Module                  *struct{ GoVersion string }
+}
+
+// arguments returns those of go list.
+func (t *target) arguments(c *config, flags ...string) []string {
+	fields := "=ImportPath,Dir,Export,GoFiles,CgoFiles,ImportMap,Module"
+	if strings.HasPrefix(t.toolchain, "go1.18") || strings.HasPrefix(t.toolchain, "go1.19") || strings.HasPrefix(t.toolchain, "go1.20") {
+		fields = "" // -json takes no fields yet: it prints all of them
+	}
+	args := append([]string{"list", "-export", "-json" + fields}, flags...)
+	if c.race {
+		args = append(args, "-race")
+	}
+	return append(append(args, "--"), c.operands...)
 }
 
 // compile runs the go command. go list -export compiles packages as go build does,
 // prints the same listing, replayed from the build cache where possible, and says
-// where the export data of everything is: one run for what would be two. Nothing is
-// linked, and no file is written but to the cache.
+// which files it compiled: one run for what would be two. Nothing is linked, and no
+// file is written but to the cache.
 func compile(ctx context.Context, t *target, c *config) (b *build, err error) {
 	spool, err := os.CreateTemp("", "asmtrace-*.S")
 	if err != nil {
@@ -104,16 +116,7 @@ func compile(ctx context.Context, t *target, c *config) (b *build, err error) {
 			spool.Close()
 		}
 	}()
-	fields := "=ImportPath,Dir,Export,GoFiles,CgoFiles,ImportMap,DepOnly,Module"
-	if strings.HasPrefix(t.toolchain, "go1.18") || strings.HasPrefix(t.toolchain, "go1.19") || strings.HasPrefix(t.toolchain, "go1.20") {
-		fields = "" // -json takes no fields yet: it prints all of them
-	}
-	args := []string{"list", "-export", "-deps", "-json" + fields, "-gcflags=" + strings.TrimSpace("-S "+c.gcflags)}
-	if c.race {
-		args = append(args, "-race")
-	}
-	args = append(append(args, "--"), c.operands...)
-	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd := exec.CommandContext(ctx, "go", t.arguments(c, "-gcflags="+strings.TrimSpace("-S "+c.gcflags))...)
 	cmd.Env = t.env()
 	cmd.Stderr = spool
 	var stdout bytes.Buffer
@@ -128,31 +131,52 @@ func compile(ctx context.Context, t *target, c *config) (b *build, err error) {
 	if err != nil {
 		return nil, err
 	}
-	b = &build{deps: map[string]asmnote.Dependency{}, listing: spool, size: size}
+	b = &build{listing: spool, size: size}
 	if runErr != nil {
 		return nil, b.failed(runErr)
 	}
-	d := json.NewDecoder(&stdout)
-	for {
-		var p listed
-		if err := d.Decode(&p); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			return nil, fmt.Errorf("go list: %w", err)
-		}
-		pkg := asmnote.Package{ImportPath: p.ImportPath, Dir: p.Dir, Files: append(p.GoFiles, p.CgoFiles...), ImportMap: p.ImportMap}
-		if p.Module != nil && p.Module.GoVersion != "" {
-			pkg.GoVersion = "go" + p.Module.GoVersion
-		}
-		b.deps[p.ImportPath] = asmnote.Dependency{Package: pkg, Export: p.Export}
-		if !p.DepOnly {
-			b.packages = append(b.packages, pkg)
-		}
+	err = decodeList(&stdout, func(d asmnote.Dependency) { b.packages = append(b.packages, d) })
+	if err != nil {
+		return nil, err
 	}
 	if len(b.packages) == 0 {
 		return nil, fmt.Errorf("go list: no package matches %s", strings.Join(c.operands, " "))
 	}
 	return b, nil
+}
+
+// dependencies asks for the export data of all that the packages import.
+func (b *build) dependencies(ctx context.Context, t *target, c *config) error {
+	flags := []string{"-deps"}
+	if c.gcflags != "" {
+		flags = append(flags, "-gcflags="+c.gcflags)
+	}
+	cmd := exec.CommandContext(ctx, "go", t.arguments(c, flags...)...)
+	cmd.Env = t.env()
+	out, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("go list -deps: %w", err)
+	}
+	b.deps = map[string]asmnote.Dependency{}
+	return decodeList(bytes.NewReader(out), func(d asmnote.Dependency) { b.deps[d.ImportPath] = d })
+}
+
+// decodeList reads what go list -json prints.
+func decodeList(r io.Reader, take func(asmnote.Dependency)) error {
+	d := json.NewDecoder(r)
+	for {
+		var p listed
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("go list: %w", err)
+		}
+		pkg := asmnote.Package{ImportPath: p.ImportPath, Dir: p.Dir, Files: append(p.GoFiles, p.CgoFiles...), ImportMap: p.ImportMap}
+		if p.Module != nil && p.Module.GoVersion != "" {
+			pkg.GoVersion = "go" + p.Module.GoVersion
+		}
+		take(asmnote.Dependency{Package: pkg, Export: p.Export})
+	}
 }
 
 // ask finds out which compiler a target has.

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"hmaptools/internal/asmnote"
 )
 
 // config is a command line.
@@ -37,6 +39,14 @@ func (c *config) targets() int { return max(1, len(c.archs)) * max(1, len(c.chai
 
 // insts says whether instructions are printed.
 func (c *config) insts() bool { return !c.summary && !c.check && !c.selfcheck }
+
+// instsOf says of which functions.
+func (c *config) instsOf() func(*asmnote.Func) bool {
+	if !c.insts() {
+		return nil
+	}
+	return c.wants
+}
 
 // usageError is a command line that makes no sense.
 type usageError struct{ error }

@@ -49,6 +49,15 @@
 // expectation that is not met, or a self-check that fails.
 package main
 
-import "os"
+import (
+	"os"
+	"runtime/debug"
+)
 
-func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+func main() {
+	// It runs for a second and ends: memory is cheaper than collecting it, up to a
+	// bound.
+	debug.SetGCPercent(400)
+	debug.SetMemoryLimit(200 << 20)
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}

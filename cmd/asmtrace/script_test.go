@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 //	cut FILE BYTES OUT      the first bytes of a file
 //	json stdout PATH WANT   a value of the JSON: funcs.0.ops.0.op
 //
-// and the condition [chromium].
+// and the condition [race]: the race detector can be compiled in, it needs cgo.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -55,6 +55,14 @@ func TestScripts(t *testing.T) {
 			}
 			env.Setenv("ARCH", runtime.GOARCH)
 			return nil
+		},
+		Condition: func(cond string) (bool, error) {
+			if cond != "race" {
+				return false, fmt.Errorf("unknown condition %q", cond)
+			}
+			out, err := exec.Command("go", "env", "CGO_ENABLED").Output()
+			_, noCC := exec.LookPath("gcc")
+			return strings.TrimSpace(string(out)) == "1" && noCC == nil, err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"status": status, "width": widthCmd, "cut": cutCmd, "json": jsonCmd,

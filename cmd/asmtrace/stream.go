@@ -59,7 +59,7 @@ func annotateStream(src io.Reader, t *target, c *config, out sink) (*trace, erro
 		tr.source = asmnote.NewSource(note)
 		tr.source.SetResolve(resolver(t))
 		a = asmnote.NewAnnotator(note, tr.source)
-		a.Insts = c.insts()
+		a.Insts = c.instsOf()
 		if c.selfcheck {
 			var err error
 			if tr.checks, err = disasm.NewSelfCheck(t.arch); err != nil {
@@ -178,7 +178,7 @@ func annotateBinary(t *target, c *config, out sink) (*trace, error) {
 	}
 	pool := sync.Pool{New: func() any {
 		a := asmnote.NewAnnotator(t.note(), tr.source)
-		a.MapTypeAt, a.Insts = isMap, c.insts()
+		a.MapTypeAt, a.Insts = isMap, c.instsOf()
 		return a
 	}}
 	parts := make([]part, len(funcs))

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -142,7 +144,10 @@ func (o *textOutput) function(f *asmnote.Func) error {
 	if f.File != "" {
 		at = fmt.Sprintf("%s:%d", short(f.File), f.Line)
 	}
-	fmt.Fprintf(&b, "%s  %s\n", clip(f.Name, width-2), at)
+	if at != "" {
+		at = "  " + at
+	}
+	fmt.Fprintf(&b, "%s%s\n", clip(f.Name, width-len(at)), at)
 	for i := range f.Ops {
 		o.op(&b, i, &f.Ops[i])
 	}
@@ -229,9 +234,11 @@ func wrap(b *strings.Builder, prefix, text string) {
 	}
 }
 
-// insts writes the instructions, each run of one line below that line's text.
+// insts writes the instructions, each run of one line below that line's text. It is
+// the bulk of what is written, so it does without fmt.
 func (o *textOutput) insts(b *strings.Builder, f *asmnote.Func) {
 	file, lineNo := "", -1
+	buf := make([]byte, 0, 256)
 	for i := range f.Insts {
 		in := &f.Insts[i]
 		if in.File != file || in.Line != lineNo {
@@ -240,21 +247,42 @@ func (o *textOutput) insts(b *strings.Builder, f *asmnote.Func) {
 			if name == "" {
 				name = "(no position)"
 			}
-			text := strings.TrimRight(strings.ReplaceAll(o.sources.line(file, lineNo), "\t", "    "), " ")
-			fmt.Fprintf(b, "  %s\n", clip(fmt.Sprintf("%s:%d  %s", filepath.Base(name), lineNo, strings.TrimLeft(text, " ")), width-2))
+			buf = append(append(buf[:0], "  "...), name[strings.LastIndexByte(name, '/')+1:]...)
+			buf = append(strconv.AppendInt(append(buf, ':'), int64(lineNo), 10), "  "...)
+			buf = append(buf, strings.TrimSpace(strings.ReplaceAll(o.sources.line(file, lineNo), "\t", "    "))...)
+			writeLine(b, buf)
 		}
-		mark := "  "
+		buf = append(buf[:0], "     "...)
 		if in.OpIndex > 0 {
-			mark = "* "
+			buf[3] = '*'
 		}
-		s := fmt.Sprintf("   %s0x%04x  %s %s", mark, in.PC, pad(in.Op, 8), in.Args)
+		var digits [16]byte
+		hex := strconv.AppendUint(digits[:0], in.PC, 16)
+		buf = append(append(append(buf, "0x"...), "0000"[:max(0, 4-len(hex))]...), hex...)
+		buf = append(append(buf, "  "...), in.Op...)
+		for n := len(in.Op); n < 8; n++ {
+			buf = append(buf, ' ')
+		}
+		buf = append(append(buf, ' '), in.Args...)
 		if in.OpIndex > 0 {
-			note := fmt.Sprintf("[%d] %s", in.OpIndex, in.Note)
 			const at = 66
-			s = pad(clip(s, at-1), at) + note
+			s := pad(clip(string(buf), at-1), at)
+			buf = append(append(buf[:0], s...), '[')
+			buf = append(append(strconv.AppendInt(buf, int64(in.OpIndex), 10), "] "...), in.Note...)
 		}
-		fmt.Fprintln(b, clip(strings.TrimRight(s, " "), width))
+		writeLine(b, buf)
 	}
+}
+
+// writeLine writes a line of at most the width.
+func writeLine(b *strings.Builder, line []byte) {
+	line = bytes.TrimRight(line, " ")
+	if len(line) > width {
+		b.WriteString(clip(string(line), width))
+	} else {
+		b.Write(line)
+	}
+	b.WriteByte('\n')
 }
 
 // sources reads lines of source files, each file once.

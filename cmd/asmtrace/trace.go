@@ -81,11 +81,8 @@ func annotatePackages(ctx context.Context, t *target, c *config, out sink) (*tra
 	defer b.listing.Close()
 	tr := &trace{target: t, source: asmnote.NewSource(t.note())}
 	tr.source.SetResolve(resolver(t))
-	for _, p := range b.packages {
-		err := tr.source.AddPackage(p, func(path string) (asmnote.Dependency, bool) { d, ok := b.deps[path]; return d, ok })
-		if err != nil {
-			tr.notices = append(tr.notices, err.Error())
-		}
+	if err := addSource(ctx, tr, c, b); err != nil {
+		return nil, err
 	}
 	if c.selfcheck {
 		if tr.checks, err = disasm.NewSelfCheck(t.arch); err != nil {
@@ -208,7 +205,7 @@ func (tr *trace) listing(r io.ReaderAt, size int64, c *config, out sink) error {
 	var wg sync.WaitGroup
 	for w := range workers {
 		annotators[w] = asmnote.NewAnnotator(tr.target.note(), tr.source)
-		annotators[w].Insts = c.insts()
+		annotators[w].Insts = c.instsOf()
 		wg.Add(1)
 		go func() {
 			defer wg.Done()

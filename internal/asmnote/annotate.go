@@ -19,13 +19,18 @@ type Annotator struct {
 	// MapTypeAt returns the name of the map type whose descriptor lies at an address
 	// of a binary, "" if none does. It is nil for listings.
 	MapTypeAt func(addr uint64) string
-	// Insts says that instructions are wanted, with notes.
-	Insts bool
+	// Insts says for which functions the instructions are wanted, with notes; nil for
+	// none.
+	Insts func(f *Func) bool
 
 	found map[*SourceOp]string // how, in words
 	none  map[*SourceOp]string // why there is no code of its own
 	seen  map[*SourceOp]bool   // some code has the operation's line
 	has   map[*SourceFunc]bool // the function has code
+
+	// Instructions in a row are of one file.
+	lastName string
+	last     *sourceFile
 }
 
 // NewAnnotator returns an Annotator for code of a target.
@@ -52,10 +57,21 @@ func (a *Annotator) Func(f *disasm.Func) *Func {
 		}
 		n.sort()
 	}
-	if a.Insts {
+	if a.Insts != nil && a.Insts(n.out) {
 		n.instructions()
 	}
 	return n.out
+}
+
+// at returns the operations at a position, of the files that are there.
+func (a *Annotator) at(file string, line int) []*SourceOp {
+	if file != a.lastName {
+		a.lastName, a.last = file, a.Source.known(file)
+	}
+	if a.last == nil {
+		return nil
+	}
+	return a.last.lines[line]
 }
 
 // Merge takes over what another Annotator of the same source has found.
@@ -112,7 +128,7 @@ func (n *annotation) scan() {
 			continue
 		}
 		lastFile, lastLine = in.File, in.Line
-		for _, op := range n.a.Source.at(in.File, in.Line) {
+		for _, op := range n.a.at(in.File, in.Line) {
 			if !n.lines[op] {
 				n.lines[op] = true
 				n.a.seen[op] = true

@@ -54,7 +54,7 @@ func (n *annotation) nested(src *SourceOp) bool {
 func (n *annotation) each(src *SourceOp, fn func(i int, in *disasm.Inst) bool) {
 	for i := range n.f.Insts {
 		in := &n.f.Insts[i]
-		if !isPseudo(in) && slices.Contains(n.a.Source.at(in.File, in.Line), src) && !fn(i, in) {
+		if !isPseudo(in) && slices.Contains(n.a.at(in.File, in.Line), src) && !fn(i, in) {
 			return
 		}
 	}

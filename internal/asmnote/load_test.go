@@ -20,6 +20,9 @@ type loaded struct {
 	target  asmnote.Target
 	ann     *asmnote.Annotator
 	funcs   []*asmnote.Func
+
+	packages []asmnote.Package
+	deps     func(path string) (asmnote.Dependency, bool)
 }
 
 // load compiles a package, a path of the standard library or ./NAME in
@@ -65,14 +68,14 @@ func load(t testing.TB, tc testenv.Toolchain, arch, pkg string, minor int) *load
 			packages = append(packages, pkg)
 		}
 	}
+	l.packages, l.deps = packages, func(path string) (asmnote.Dependency, bool) { d, ok := deps[path]; return d, ok }
 	for _, p := range packages {
-		err := l.source.AddPackage(p, func(path string) (asmnote.Dependency, bool) { d, ok := deps[path]; return d, ok })
-		if err != nil {
+		if err := l.source.AddPackage(p, l.deps); err != nil {
 			t.Fatal(err)
 		}
 	}
 	l.ann = asmnote.NewAnnotator(l.target, l.source)
-	l.ann.Insts = true
+	l.ann.Insts = func(*asmnote.Func) bool { return true }
 	r := disasm.NewReader(bytes.NewReader(l.listing))
 	r.Arch = arch
 	for {

@@ -126,8 +126,25 @@ func (s *Source) AddFile(fset *token.FileSet, f *ast.File, info *types.Info, nam
 	}
 }
 
-// at returns the operations at a position. Files that are not there are parsed,
-// once, if they exist under that name.
+// declared returns the functions that are declared at a position, in a file that is
+// there.
+func (s *Source) declared(file string, line int) []*SourceFunc {
+	sf := s.known(file)
+	if sf == nil {
+		return nil
+	}
+	return sf.funcs[line]
+}
+
+// known returns a file by its name in a position, nil if it was not added.
+func (s *Source) known(file string) *sourceFile {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.files[file]
+}
+
+// at returns the operations at a position, for a call: the file is parsed if it was
+// not added.
 func (s *Source) at(file string, line int) []*SourceOp {
 	sf := s.find(file)
 	if sf == nil {
@@ -136,15 +153,8 @@ func (s *Source) at(file string, line int) []*SourceOp {
 	return sf.lines[line]
 }
 
-// declared returns the functions that are declared at a position.
-func (s *Source) declared(file string, line int) []*SourceFunc {
-	sf := s.find(file)
-	if sf == nil {
-		return nil
-	}
-	return sf.funcs[line]
-}
-
+// find returns a file by its name in a position. One that was not added is parsed,
+// once, if it exists under that name.
 func (s *Source) find(file string) *sourceFile {
 	s.mu.RLock()
 	sf, ok := s.files[file]

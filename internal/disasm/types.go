@@ -484,9 +484,15 @@ func (im *image) typesFrom(words []uint64) uint64 {
 			continue
 		}
 		tt := &typeTable{im, base}
-		const look = 64 << 10
+		// The next word is where they end, up to Go 1.26 at least. What comes first may
+		// be other constants, a megabyte of them in a large program.
+		look := uint64(64 << 10)
+		if i+1 < len(words) && words[i+1] > base && words[i+1]-base <= uint64(len(mem)) {
+			look = words[i+1] - base
+		}
+		const enough = 64
 		w, n := uint64(im.arch.ptrSize), 0
-		for off := uint64(0); off < uint64(min(look, len(mem))); off += w {
+		for off := uint64(0); off < min(look, uint64(len(mem))) && n < enough; off += w {
 			if _, _, err := tt.header(base + off); err == nil {
 				n++
 			}
