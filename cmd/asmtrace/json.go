@@ -28,7 +28,21 @@ type weighed struct {
 	Unit    string  `json:"samples_unit,omitempty"`
 }
 
-func (o *jsonOutput) function(f *asmnote.Func) error {
+func (o *jsonOutput) render(f *asmnote.Func) ([]byte, error) {
+	if f.Ops == nil {
+		f.Ops = []asmnote.Op{}
+	}
+	v := weighed{Func: f}
+	if o.prof != nil {
+		v.Unit = o.prof.unit
+		for i := range f.Ops {
+			v.Samples = append(v.Samples, o.prof.of(&f.Ops[i]).total)
+		}
+	}
+	return json.Marshal(v)
+}
+
+func (o *jsonOutput) write(_ *asmnote.Func, b []byte) error {
 	head := ",\n"
 	if o.n == 0 {
 		// Now the target is known.
@@ -40,27 +54,13 @@ func (o *jsonOutput) function(f *asmnote.Func) error {
 		if err != nil {
 			return err
 		}
-		head = fmt.Sprintf(`{"schema":%d,"tool":"asmtrace","go":`, schema) + string(goVersion) + `,"goarch":` + string(arch) + ",\"funcs\":[\n"
+		head = fmt.Sprintf(`{"schema":%d,"tool":"asmtrace","go":%s,"goarch":%s,"funcs":[`, schema, goVersion, arch) + "\n"
 	}
 	o.n++
-	if f.Ops == nil {
-		f.Ops = []asmnote.Op{}
-	}
-	v := weighed{Func: f}
-	if o.prof != nil {
-		v.Unit = o.prof.unit
-		for i := range f.Ops {
-			v.Samples = append(v.Samples, o.prof.of(&f.Ops[i]).total)
-		}
-	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
 	if _, err := io.WriteString(o.w, head); err != nil {
 		return err
 	}
-	_, err = o.w.Write(b)
+	_, err := o.w.Write(b)
 	return err
 }
 

@@ -83,11 +83,11 @@ func work(ctx context.Context, c *config, stdin io.Reader, w io.Writer, stderr i
 	// One target streams.
 	t := targets[0]
 	p := printer(c, w, t)
-	take := p.function
+	out := sink{p.render, p.write}
 	if c.selfcheck {
-		take = func(*asmnote.Func) error { return nil }
+		out = sink{nil, func(*asmnote.Func, []byte) error { return nil }}
 	}
-	tr, err := c.annotate(ctx, t, stdin, take)
+	tr, err := c.annotate(ctx, t, stdin, out)
 	if tr != nil {
 		notices(stderr, tr)
 	}
@@ -134,7 +134,7 @@ func (c *config) whole(ctx context.Context, targets []*target, prof *samples, st
 	var views []*view
 	for _, t := range targets {
 		v := &view{}
-		tr, err := c.annotate(ctx, t, stdin, func(f *asmnote.Func) error { v.funcs = append(v.funcs, f); return nil })
+		tr, err := c.annotate(ctx, t, stdin, sink{nil, func(f *asmnote.Func, _ []byte) error { v.funcs = append(v.funcs, f); return nil }})
 		if tr != nil {
 			notices(stderr, tr)
 		}
@@ -167,7 +167,11 @@ func (c *config) whole(ctx context.Context, targets []*target, prof *samples, st
 		funcs = prof.heaviest(funcs)
 	}
 	for _, f := range funcs {
-		if err := p.function(f); err != nil {
+		b, err := p.render(f)
+		if err != nil {
+			return err
+		}
+		if err := p.write(f, b); err != nil {
 			return err
 		}
 	}

@@ -137,10 +137,13 @@ func (tr *trace) one(p *part, a *asmnote.Annotator, f *disasm.Func, c *config, o
 			return err
 		}
 	}
-	p.symbol(a, f, c)
+	p.symbol(a, f, c, out)
 	q := *p
 	q.notices = nil
-	p.funcs, p.names, p.dicts, p.calls, p.matched = nil, nil, nil, 0, 0
+	p.funcs, p.rendered, p.names, p.dicts, p.calls, p.matched = nil, nil, nil, nil, 0, 0
+	if p.err != nil {
+		return p.err
+	}
 	return tr.take(&q, out)
 }
 
@@ -186,9 +189,9 @@ func annotateBinary(t *target, c *config, out sink) (*trace, error) {
 		a := pool.Get().(*asmnote.Annotator)
 		defer pool.Put(a)
 		if n := a.Func(f); n != nil {
-			parts[i].add(n, c)
+			parts[i].add(n, c, out)
 		}
-		return nil
+		return parts[i].err
 	})
 	if err != nil {
 		return nil, err

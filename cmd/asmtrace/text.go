@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"hmaptools/internal/asmnote"
@@ -18,7 +19,10 @@ const width = 120
 
 // A form writes functions.
 type form interface {
-	function(f *asmnote.Func) error
+	// render makes the text of a function; several goroutines may call it.
+	render(f *asmnote.Func) ([]byte, error)
+	// write writes what render made, in order.
+	write(f *asmnote.Func, b []byte) error
 	end(tr *trace) error
 	weights(s *samples)
 }
@@ -72,15 +76,19 @@ func pad(s string, n int) string {
 type summaryOutput struct {
 	w    io.Writer
 	prof *samples
-	ops  int
 }
 
 func (o *summaryOutput) weights(s *samples) { o.prof = s }
 
-func (o *summaryOutput) function(f *asmnote.Func) error {
+func (o *summaryOutput) write(_ *asmnote.Func, b []byte) error {
+	_, err := o.w.Write(b)
+	return err
+}
+
+func (o *summaryOutput) render(f *asmnote.Func) ([]byte, error) {
+	var b bytes.Buffer
 	for i := range f.Ops {
 		op := &f.Ops[i]
-		o.ops++
 		weight := ""
 		if o.prof != nil {
 			weight = o.prof.text(op) + "\t"
@@ -100,11 +108,9 @@ func (o *summaryOutput) function(f *asmnote.Func) error {
 		if typ == "" {
 			typ = "-"
 		}
-		if _, err := fmt.Fprintf(o.w, "%s%s:%d:%d\t%s\t%s\t%s\t%s\t%s%s\n", weight, short(op.File), op.Line, op.Col, f.Name, op.Kind, expr, routineName(op), typ, mark); err != nil {
-			return err
-		}
+		fmt.Fprintf(&b, "%s%s:%d:%d\t%s\t%s\t%s\t%s\t%s%s\n", weight, short(op.File), op.Line, op.Col, f.Name, op.Kind, expr, routineName(op), typ, mark)
 	}
-	return nil
+	return b.Bytes(), nil
 }
 
 func (o *summaryOutput) end(tr *trace) error { return nil }
@@ -133,13 +139,18 @@ func (o *textOutput) end(tr *trace) error {
 	return err
 }
 
-func (o *textOutput) function(f *asmnote.Func) error {
-	var b strings.Builder
+func (o *textOutput) write(f *asmnote.Func, b []byte) error {
 	if o.first {
-		b.WriteByte('\n')
+		b = append([]byte{'\n'}, b...)
 	}
 	o.first = true
 	o.generic = o.generic || strings.Contains(f.Name, "[go.shape.")
+	_, err := o.w.Write(b)
+	return err
+}
+
+func (o *textOutput) render(f *asmnote.Func) ([]byte, error) {
+	var b bytes.Buffer
 	at := ""
 	if f.File != "" {
 		at = fmt.Sprintf("%s:%d", short(f.File), f.Line)
@@ -152,12 +163,11 @@ func (o *textOutput) function(f *asmnote.Func) error {
 		o.op(&b, i, &f.Ops[i])
 	}
 	o.insts(&b, f)
-	_, err := io.WriteString(o.w, b.String())
-	return err
+	return b.Bytes(), nil
 }
 
 // op writes what an operation became, in a paragraph.
-func (o *textOutput) op(b *strings.Builder, i int, op *asmnote.Op) {
+func (o *textOutput) op(b *bytes.Buffer, i int, op *asmnote.Op) {
 	head := fmt.Sprintf("  [%d] %s", i+1, op.Kind)
 	if op.Expr != "" {
 		head += "  " + op.Expr
@@ -216,7 +226,7 @@ func (o *textOutput) op(b *strings.Builder, i int, op *asmnote.Op) {
 }
 
 // wrap writes a text in the columns behind a prefix.
-func wrap(b *strings.Builder, prefix, text string) {
+func wrap(b *bytes.Buffer, prefix, text string) {
 	indent := strings.Repeat(" ", utf8.RuneCountInString(prefix))
 	room := width - len(indent)
 	for line := prefix; ; line = indent {
@@ -236,7 +246,7 @@ func wrap(b *strings.Builder, prefix, text string) {
 
 // insts writes the instructions, each run of one line below that line's text. It is
 // the bulk of what is written, so it does without fmt.
-func (o *textOutput) insts(b *strings.Builder, f *asmnote.Func) {
+func (o *textOutput) insts(b *bytes.Buffer, f *asmnote.Func) {
 	file, lineNo := "", -1
 	buf := make([]byte, 0, 256)
 	for i := range f.Insts {
@@ -275,7 +285,7 @@ func (o *textOutput) insts(b *strings.Builder, f *asmnote.Func) {
 }
 
 // writeLine writes a line of at most the width.
-func writeLine(b *strings.Builder, line []byte) {
+func writeLine(b *bytes.Buffer, line []byte) {
 	line = bytes.TrimRight(line, " ")
 	if len(line) > width {
 		b.WriteString(clip(string(line), width))
@@ -285,12 +295,17 @@ func writeLine(b *strings.Builder, line []byte) {
 	b.WriteByte('\n')
 }
 
-// sources reads lines of source files, each file once.
-type sources struct{ files map[string][]string }
+// sources reads lines of source files, each file once. Several goroutines may use it.
+type sources struct {
+	mu    sync.Mutex
+	files map[string][]string
+}
 
-func newSources() *sources { return &sources{map[string][]string{}} }
+func newSources() *sources { return &sources{files: map[string][]string{}} }
 
 func (s *sources) line(file string, n int) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	lines, ok := s.files[file]
 	if !ok {
 		if filepath.IsAbs(file) {

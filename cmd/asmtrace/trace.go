@@ -36,9 +36,14 @@ type dictionary struct {
 	Types []string `json:"types"`
 }
 
-// sink takes the functions that are wanted, in the order of the listing. They belong
-// to it.
-type sink func(f *asmnote.Func) error
+// A sink takes the functions that are wanted. They belong to it.
+type sink struct {
+	// render, if not nil, makes of a function what is written of it. Several
+	// goroutines call it.
+	render func(f *asmnote.Func) ([]byte, error)
+	// take takes them in the order of the listing.
+	take func(f *asmnote.Func, rendered []byte) error
+}
 
 // wants reports whether a function is to be printed.
 func (c *config) wants(f *asmnote.Func) bool {
@@ -163,6 +168,7 @@ func line(b []byte) []byte {
 // part is what a worker makes of a chunk.
 type part struct {
 	funcs          []*asmnote.Func
+	rendered       [][]byte // of funcs
 	names          []string
 	calls, matched int
 	dicts          []dictionary
@@ -210,7 +216,7 @@ func (tr *trace) listing(r io.ReaderAt, size int64, c *config, out sink) error {
 		go func() {
 			defer wg.Done()
 			for j := range jobs {
-				j.done <- tr.chunk(annotators[w], io.NewSectionReader(r, j.from, j.to-j.from), c)
+				j.done <- tr.chunk(annotators[w], io.NewSectionReader(r, j.from, j.to-j.from), c, out)
 			}
 		}()
 	}
@@ -244,9 +250,9 @@ func (tr *trace) take(p *part, out sink) error {
 	tr.matched += p.matched
 	tr.dicts = append(tr.dicts, p.dicts...)
 	tr.notices = append(tr.notices, p.notices...)
-	for _, f := range p.funcs {
+	for i, f := range p.funcs {
 		tr.kept++
-		if err := out(f); err != nil {
+		if err := out.take(f, p.rendered[i]); err != nil {
 			return err
 		}
 	}
@@ -254,7 +260,7 @@ func (tr *trace) take(p *part, out sink) error {
 }
 
 // chunk annotates a part of a listing.
-func (tr *trace) chunk(a *asmnote.Annotator, src io.Reader, c *config) *part {
+func (tr *trace) chunk(a *asmnote.Annotator, src io.Reader, c *config, out sink) *part {
 	p := &part{}
 	r := disasm.NewReader(src)
 	r.Arch = tr.target.arch
@@ -277,7 +283,7 @@ func (tr *trace) chunk(a *asmnote.Annotator, src io.Reader, c *config) *part {
 				return p
 			}
 		}
-		p.symbol(a, f, c)
+		p.symbol(a, f, c, out)
 	}
 }
 
@@ -289,7 +295,7 @@ func (p *part) foreign(n int64, line []byte) {
 }
 
 // symbol annotates one symbol of a listing.
-func (p *part) symbol(a *asmnote.Annotator, f *disasm.Func, c *config) {
+func (p *part) symbol(a *asmnote.Annotator, f *disasm.Func, c *config, out sink) {
 	if !f.Text {
 		if d, ok := dictionaryOf(f); ok {
 			p.dicts = append(p.dicts, d)
@@ -300,17 +306,25 @@ func (p *part) symbol(a *asmnote.Annotator, f *disasm.Func, c *config) {
 	if n == nil {
 		return
 	}
-	p.add(n, c)
+	p.add(n, c, out)
 }
 
-func (p *part) add(n *asmnote.Func, c *config) {
+func (p *part) add(n *asmnote.Func, c *config, out sink) {
 	p.names = append(p.names, n.Name)
 	for i := range n.Ops {
 		p.calls += len(n.Ops[i].Calls)
 	}
 	p.matched -= n.Unmatched
 	if c.wants(n) {
-		p.funcs = append(p.funcs, n)
+		var b []byte
+		if out.render != nil {
+			var err error
+			if b, err = out.render(n); err != nil && p.err == nil {
+				p.err = err
+			}
+			n.Insts = nil // they are in what is written
+		}
+		p.funcs, p.rendered = append(p.funcs, n), append(p.rendered, b)
 	}
 }
 

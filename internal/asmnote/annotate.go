@@ -524,6 +524,8 @@ func (n *annotation) literalNotes(op *Op) {
 	case assigns == 0:
 	case assigns < entries:
 		op.Notes = append(op.Notes, fmt.Sprintf("%d entries by %d calls: constant ones lie in static arrays, and a loop inserts them", entries, assigns))
+	case entries == 1:
+		op.Notes = append(op.Notes, "one entry, inserted by a call")
 	default:
 		op.Notes = append(op.Notes, fmt.Sprintf("%d entries, each by a call of its own", entries))
 	}
