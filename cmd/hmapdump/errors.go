@@ -118,7 +118,7 @@ func nextStep(err error) string {
 func processHint(e *target.ProcessError) string {
 	switch e.Reason {
 	case target.NoPermission:
-		return "Run hmapdump as the process's user, or as root; see also /proc/sys/kernel/yama/ptrace_scope."
+		return "Run hmapdump as root, or with CAP_SYS_PTRACE; or as the process's user, where /proc/sys/kernel/yama/ptrace_scope is 0 (sysctl -w kernel.yama.ptrace_scope=0)."
 	case target.Traced:
 		return "A process has one tracer at a time: end that one first."
 	}

@@ -30,7 +30,7 @@ const (
 func run(args []string, stdout, stderr io.Writer) int {
 	c, err := parse(args, stdout)
 	if err == nil {
-		d := &dump{config: c, stdout: stdout, stderr: stderr}
+		d := &dump{config: c, stdout: stdout, stderr: stderr, gc: paceCollector()}
 		var status int
 		if c.mode == modeDiff {
 			status, err = d.diff()
@@ -64,7 +64,7 @@ type dump struct {
 	live           atomic.Pointer[target.Target] // t, for the signals
 	settled        chan struct{}                 // closed when no process is half attached to
 	start          time.Time
-	stopped        time.Time // when the target stood still
+	gc             *collector
 }
 
 func (d *dump) notice(format string, args ...any) {
@@ -91,6 +91,7 @@ func (d *dump) run() (status int, err error) {
 	switch stop.Reason {
 	case target.Fatal, target.Panic:
 		// It dies with many words: the table comes behind them.
+		doc.Keep()
 		d.finish()
 		err = d.write(doc)
 	case target.MainReturn, target.Exit:
@@ -99,10 +100,16 @@ func (d *dump) run() (status int, err error) {
 		}
 	default:
 		if d.mode == modeAttach {
-			// It goes on before anything is written: whoever reads may take his time.
-			if err := d.t.Close(); err != nil {
-				return 0, err
+			// If it stands still it goes on before anything is written: whoever reads
+			// may take his time.
+			if d.t.Live() {
+				doc.Keep()
+				if err := d.t.Close(); err != nil {
+					return 0, err
+				}
 			}
+			doc.Summary.PauseNS = d.t.Pause().Nanoseconds()
+			doc.Summary.ElapsedNS = time.Since(d.start).Nanoseconds()
 		}
 		err = d.write(doc)
 	}
@@ -167,8 +174,7 @@ func (d *dump) open(ctx context.Context) (stop target.Stop, cleanup func() error
 	switch d.mode {
 	case modeAttach:
 		defer loading()()
-		d.stopped = time.Now()
-		if d.t, err = target.Attach(d.pid); err == nil {
+		if d.t, err = d.attach(); err == nil {
 			d.live.Store(d.t)
 		}
 		close(d.settled)
@@ -199,17 +205,41 @@ func (d *dump) open(ctx context.Context) (stop target.Stop, cleanup func() error
 	}
 	if d.mode == modeRun {
 		stop, err = d.t.Continue(ctx, d.until)
-		d.stopped = time.Now()
 	} else {
 		stop = d.t.Stop()
 	}
 	return stop, cleanup, err
 }
 
+// attach takes a copy of the process, which goes on at once. Where there shall be none,
+// or cannot be, the process stands still until it is closed.
+func (d *dump) attach() (*target.Target, error) {
+	why := errNoSnapshot
+	if !d.noSnapshot {
+		t, err := target.AttachFrozen(d.pid)
+		var no *target.FreezeError
+		if !errors.As(err, &no) {
+			return t, err
+		}
+		why = no
+	}
+	t, err := target.Attach(d.pid)
+	if err == nil {
+		d.notice("%v; so it stands still until everything has been read", why)
+	}
+	return t, err
+}
+
+var errNoSnapshot = errors.New("--no-snapshot: the process is not copied")
+
 // census lists the maps, or those that -e names.
 func (d *dump) census(stop target.Stop) (*census.Result, *census.Autopsy, error) {
 	defer progress(d.stderr, "listing maps")()
-	src := census.Source{Memory: d.t.Memory(), Types: d.t.Types(), Arch: d.t.Arch()}
+	if d.mode != modeCore {
+		d.gc.grow(resident(d.t.Pid()))
+	} else if info, err := os.Stat(d.core); err == nil {
+		d.gc.grow(uint64(info.Size()))
+	}
 	opts := census.Options{Depth: d.depth, Hashes: d.check}
 	exprs := make([]target.Root, len(d.exprs))
 	for i, e := range d.exprs {
@@ -218,8 +248,7 @@ func (d *dump) census(stop target.Stop) (*census.Result, *census.Autopsy, error)
 			return nil, nil, err
 		}
 	}
-	roots, err := d.t.Roots()
-	src.Roots = roots
+	src, err := census.Of(d.t)
 	var res *census.Result
 	if len(exprs) == 0 {
 		res = census.Take(src, opts)
@@ -259,14 +288,10 @@ func (d *dump) document(stop target.Stop) (*report.Document, error) {
 	if d.slots {
 		doc.AddSlots(d.t.Memory(), d.t.Types(), d.json)
 	}
-	if len(doc.Maps) == 0 {
+	if doc.Listed() == 0 {
 		return nil, &noneError{total: len(res.Maps), lost: doc.Lost, nils: res.Nil}
 	}
-	now := time.Now()
-	if d.mode == modeAttach {
-		doc.Summary.PauseNS = now.Sub(d.stopped).Nanoseconds()
-	}
-	doc.Summary.ElapsedNS = now.Sub(d.start).Nanoseconds()
+	doc.Summary.ElapsedNS = time.Since(d.start).Nanoseconds()
 	return doc, nil
 }
 
@@ -332,23 +357,22 @@ func (d *dump) write(doc *report.Document) error {
 	switch {
 	case d.json:
 		return d.emit(doc.JSON)
-	case d.slots || len(d.exprs) > 0 || d.filtered && len(doc.Maps) == 1:
+	case d.slots || len(d.exprs) > 0 || d.filtered && doc.Listed() == 1:
 		return d.emit(doc.Picture)
 	}
 	return d.emit(doc.Table)
 }
 
-// emit writes what render makes to where it belongs, and nothing if it fails.
+// emit writes what render makes to where it belongs.
 func (d *dump) emit(render func(io.Writer) error) error {
-	var buf bytes.Buffer
-	if err := render(&buf); err != nil {
+	if d.output == "" {
+		return render(d.stdout)
+	}
+	f, err := os.Create(d.output)
+	if err != nil {
 		return err
 	}
-	if d.output != "" {
-		return os.WriteFile(d.output, buf.Bytes(), 0o666)
-	}
-	_, err := buf.WriteTo(d.stdout)
-	return err
+	return errors.Join(render(f), f.Close())
 }
 
 func (d *dump) status(doc *report.Document, stop target.Stop) int {

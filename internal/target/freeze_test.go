@@ -406,7 +406,7 @@ func TestFrozenKilled(t *testing.T) {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID))
 		return err == nil && !strings.Contains(string(b), "\nTracerPid:\t0\n")
 	}
-	during, pages := 0, 0
+	during := 0
 	for i := range times {
 		cmd := exec.Command(self)
 		cmd.Env = append(os.Environ(), freezeEnv+"="+strconv.Itoa(p.PID))
@@ -436,20 +436,12 @@ func TestFrozenKilled(t *testing.T) {
 		cmd.Process.Kill()
 		cmd.Wait()
 		settle(t, p.PID, before)
-		// The one thing that may stay, if it was killed in the wrong microseconds.
-		if sceneOf(t, p.PID).pages == before.pages+1 {
-			before.pages++
-			pages++
-		}
 		wantUnharmed(t, p.PID, before)
 		if t.Failed() {
 			break
 		}
 	}
-	if pages > times/5 {
-		t.Errorf("%d mappings stayed", pages)
-	}
-	t.Logf("%d kills, %d of them while the process was held; %d times an empty mapping stayed", times, during, pages)
+	t.Logf("%d kills, %d of them while the process was held", times, during)
 	attachFrozen(t, p.PID).Close()
 	wantUnharmed(t, p.PID, before)
 	if status := p.Stop(); status != 0 {
