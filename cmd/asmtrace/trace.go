@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -100,8 +101,8 @@ func annotatePackages(ctx context.Context, t *target, c *config, out sink) (*tra
 	return tr, tr.done(c)
 }
 
-// resolver maps names in positions to files of the standard library where it was
-// built with -trimpath.
+// resolver maps names in positions to files of the standard library, which is built
+// with -trimpath: in the GOROOT of the target's compiler.
 func resolver(t *target) func(string) string {
 	var once sync.Once
 	root := ""
@@ -109,7 +110,13 @@ func resolver(t *target) func(string) string {
 		if filepath.IsAbs(name) || !strings.HasSuffix(name, ".go") {
 			return name
 		}
-		once.Do(func() { root = runtime.GOROOT() })
+		once.Do(func() {
+			cmd := exec.Command("go", "env", "GOROOT")
+			cmd.Env = t.env()
+			if out, err := cmd.Output(); err == nil { // else their source is not shown
+				root = strings.TrimSpace(string(out))
+			}
+		})
 		if root == "" {
 			return ""
 		}

@@ -238,8 +238,7 @@ func (w *walker) enter(n ast.Node) {
 	var pos, end token.Pos
 	switch n := n.(type) {
 	case *ast.FuncDecl:
-		name, pos, end = n.Name.Name, n.Pos(), n.End()
-		pos = n.Name.Pos()
+		name, pos, end = n.Name.Name, n.Name.Pos(), n.End()
 	case *ast.FuncLit:
 		pos, end = n.Pos(), n.End()
 		if len(w.funcs) > 0 {

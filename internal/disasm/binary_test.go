@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -263,7 +262,7 @@ func FuzzDecode(f *testing.F) {
 			t.Error(err)
 		}
 		if c.Insts+c.Unknown == 0 {
-			t.Error(fmt.Sprintf("nothing was decoded of % x", code))
+			t.Errorf("nothing was decoded of % x", code)
 		}
 	})
 }
