@@ -147,7 +147,7 @@ func (t Target) convention() convention {
 	case "ppc64", "ppc64le":
 		return since(18, "R3 R4 R5 R6 R7 R8 R9 R10", "R1", 32)
 	case "riscv64":
-		return since(19, "X10 X11 X12 X13 X14 X15 X16 X17", "X2", 8)
+		return since(19, "X10 X11 X12 X13 X14 X15 X16 X17", "SP", 8)
 	case "loong64":
 		return since(22, "R4 R5 R6 R7 R8 R9 R10 R11", "R3", 8)
 	case "s390x":
