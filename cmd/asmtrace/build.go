@@ -85,12 +85,13 @@ type listed struct {
 	ImportPath, Dir, Export string
 	GoFiles, CgoFiles       []string
 	ImportMap               map[string]string
+	DepOnly                 bool
 	Module                  *struct{ GoVersion string }
 }
 
 // arguments returns those of go list.
 func (t *target) arguments(c *config, flags ...string) []string {
-	fields := "=ImportPath,Dir,Export,GoFiles,CgoFiles,ImportMap,Module"
+	fields := "=ImportPath,Dir,Export,GoFiles,CgoFiles,ImportMap,DepOnly,Module"
 	if strings.HasPrefix(t.toolchain, "go1.18") || strings.HasPrefix(t.toolchain, "go1.19") || strings.HasPrefix(t.toolchain, "go1.20") {
 		fields = "" // -json takes no fields yet: it prints all of them
 	}
@@ -116,7 +117,14 @@ func compile(ctx context.Context, t *target, c *config) (b *build, err error) {
 			spool.Close()
 		}
 	}()
-	cmd := exec.CommandContext(ctx, "go", t.arguments(c, "-gcflags="+strings.TrimSpace("-S "+c.gcflags))...)
+	flags := []string{"-gcflags=" + strings.TrimSpace("-S "+c.gcflags)}
+	// What they import is needed where nothing is known of their types. The first time
+	// it is asked for at once; later it mostly is not needed.
+	first := !c.askedBefore(t)
+	if first {
+		flags = append(flags, "-deps")
+	}
+	cmd := exec.CommandContext(ctx, "go", t.arguments(c, flags...)...)
 	cmd.Env = t.env()
 	cmd.Stderr = spool
 	var stdout bytes.Buffer
@@ -135,7 +143,17 @@ func compile(ctx context.Context, t *target, c *config) (b *build, err error) {
 	if runErr != nil {
 		return nil, b.failed(runErr)
 	}
-	err = decodeList(&stdout, func(d asmnote.Dependency) { b.packages = append(b.packages, d) })
+	if first {
+		b.deps = map[string]asmnote.Dependency{}
+	}
+	err = decodeList(&stdout, func(d asmnote.Dependency, depOnly bool) {
+		if !depOnly {
+			b.packages = append(b.packages, d)
+		}
+		if first {
+			b.deps[d.ImportPath] = d
+		}
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -158,11 +176,11 @@ func (b *build) dependencies(ctx context.Context, t *target, c *config) error {
 		return fmt.Errorf("go list -deps: %w", err)
 	}
 	b.deps = map[string]asmnote.Dependency{}
-	return decodeList(bytes.NewReader(out), func(d asmnote.Dependency) { b.deps[d.ImportPath] = d })
+	return decodeList(bytes.NewReader(out), func(d asmnote.Dependency, _ bool) { b.deps[d.ImportPath] = d })
 }
 
 // decodeList reads what go list -json prints.
-func decodeList(r io.Reader, take func(asmnote.Dependency)) error {
+func decodeList(r io.Reader, take func(d asmnote.Dependency, depOnly bool)) error {
 	d := json.NewDecoder(r)
 	for {
 		var p listed
@@ -175,7 +193,7 @@ func decodeList(r io.Reader, take func(asmnote.Dependency)) error {
 		if p.Module != nil && p.Module.GoVersion != "" {
 			pkg.GoVersion = "go" + p.Module.GoVersion
 		}
-		take(asmnote.Dependency{Package: pkg, Export: p.Export})
+		take(asmnote.Dependency{Package: pkg, Export: p.Export}, p.DepOnly)
 	}
 }
 

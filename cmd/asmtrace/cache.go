@@ -47,6 +47,27 @@ func factsFile(t *target, p *asmnote.Dependency) string {
 	return filepath.Join(dir, "asmtrace", fmt.Sprintf("%x", h.Sum(nil)[:16]))
 }
 
+// askedBefore reports whether the same packages were asked for from here before, and
+// remembers that they were.
+func (c *config) askedBefore(t *target) bool {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return false
+	}
+	wd, err := os.Getwd()
+	if err != nil {
+		return false
+	}
+	h := sha256.Sum256(fmt.Appendf(nil, "asked %q %q %q %q %q %v", wd, c.operands, t.goarch, t.toolchain, c.gcflags, c.race))
+	file := filepath.Join(dir, "asmtrace", fmt.Sprintf("%x", h[:16]))
+	now := time.Now()
+	if os.Chtimes(file, now, now) == nil {
+		return true
+	}
+	keep(file, nil)
+	return false
+}
+
 // addSource adds what is known of the packages, from the cache where it is there.
 func addSource(ctx context.Context, tr *trace, c *config, b *build) error {
 	for i := range b.packages {
