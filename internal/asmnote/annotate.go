@@ -327,7 +327,7 @@ func (n *annotation) pick(in *disasm.Inst, r routine, typ string) *SourceOp {
 		}
 		score *= 4
 		if c.Typed && typ != "" && !c.Generic {
-			if !sameTypeName(typ, c.MapType) {
+			if !sameTypeName(typ, c.MapType) && !sameTypeName(typ, c.Under) {
 				if !strings.Contains(typ, "go.shape") && !named(typ) {
 					continue
 				}

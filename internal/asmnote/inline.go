@@ -123,7 +123,8 @@ func (n *annotation) firstAt(src *SourceOp) int {
 func (n *annotation) length(src *SourceOp) {
 	at := -1
 	n.each(src, func(i int, in *disasm.Inst) bool {
-		if _, taken := n.marks[i]; taken || in.Kind != disasm.Plain {
+		// What is an argument of a call may be a length too; two lengths are two loads.
+		if strings.Contains(n.marks[i].note, string(Len)+" ") || in.Kind != disasm.Plain {
 			return true
 		}
 		for j, o := range operandsOf(in) {

@@ -23,6 +23,8 @@ type SourceOp struct {
 	// MapType is written with full import paths, as symbols are; "" if the file was
 	// not type-checked.
 	MapType string
+	// Under is the map type itself where MapType is a defined one, else the same.
+	Under string
 	// Func is the function that holds it, nil at package level.
 	Func *SourceFunc
 
@@ -200,6 +202,7 @@ type walker struct {
 	sub    map[ast.Expr]bool // parts of other operations
 	done   map[ast.Expr]bool
 	later  map[token.Pos][]Hint // of operations that are not recorded yet
+	name   string               // of the last map type, if it is a defined one
 }
 
 func (w *walker) file(f *ast.File) {
@@ -265,7 +268,7 @@ func (w *walker) mapOf(e ast.Expr) (m *types.Map, maybe bool) {
 	if !ok {
 		if id, ok := e.(*ast.Ident); ok {
 			if obj := w.info.ObjectOf(id); obj != nil && obj.Type() != nil {
-				return asMap(obj.Type()), false
+				return w.typed(obj.Type()), false
 			}
 		}
 		return nil, false
@@ -273,7 +276,21 @@ func (w *walker) mapOf(e ast.Expr) (m *types.Map, maybe bool) {
 	if tv.IsType() {
 		return nil, false
 	}
-	return asMap(tv.Type), false
+	return w.typed(tv.Type), false
+}
+
+// typed returns the map type that is the core of t, nil if it is none, and remembers
+// its name for the operation that is recorded next.
+func (w *walker) typed(t types.Type) *types.Map {
+	if t == nil {
+		return nil
+	}
+	m := asMap(t)
+	w.name = ""
+	if _, ok := types.Unalias(t).(*types.Named); ok && m != nil {
+		w.name = typeName(t)
+	}
+	return m
 }
 
 // asMap returns the map type that is the core of t, nil if it is none.
@@ -306,7 +323,10 @@ func (w *walker) add(kind Kind, pos token.Pos, n ast.Node, m *types.Map, expr st
 		op.Func.Ops = append(op.Func.Ops, op)
 	}
 	if m != nil {
-		op.MapType = typeName(m)
+		op.Under = typeName(m)
+		if op.MapType = w.name; w.name == "" {
+			op.MapType = op.Under
+		}
 		op.Generic = hasTypeParam(m.Key()) || hasTypeParam(m.Elem())
 		op.choice = w.s.target.choose(m, w.s.sizes)
 	}

@@ -225,6 +225,7 @@ func (w *walker) copied(dst, src ast.Expr, n ast.Node, at Place) {
 	if t := w.info.TypeOf(dst); t != nil && asMap(t) == nil {
 		return // into an interface
 	}
+	m, _ = w.mapOf(src) // the last one that was looked at
 	pos := dst.Pos()
 	if !pos.IsValid() {
 		pos = src.Pos()
@@ -262,7 +263,7 @@ func (w *walker) call(n *ast.CallExpr) {
 	switch name {
 	case "make":
 		if w.info != nil {
-			if m = asMap(w.info.TypeOf(n)); m == nil {
+			if m = w.typed(w.info.TypeOf(n)); m == nil {
 				return
 			}
 		} else if _, ok := n.Args[0].(*ast.MapType); !ok {
@@ -311,7 +312,7 @@ func (w *walker) clone(n *ast.CallExpr, f *ast.SelectorExpr) {
 func (w *walker) literal(n *ast.CompositeLit) {
 	var m *types.Map
 	if w.info != nil {
-		if m = asMap(w.info.TypeOf(n)); m == nil {
+		if m = w.typed(w.info.TypeOf(n)); m == nil {
 			if st, ok := under(w.info.TypeOf(n)).(*types.Struct); ok {
 				for i, e := range n.Elts { // fields without names
 					if _, named := e.(*ast.KeyValueExpr); !named && i < st.NumFields() {
@@ -423,7 +424,7 @@ func (w *walker) captures(n *ast.FuncLit) {
 		if !ok || v.IsField() || seen[v] || v.Pkg() == nil || v.Parent() == v.Pkg().Scope() || v.Pos() >= n.Pos() && v.Pos() < n.End() {
 			return true
 		}
-		if m := asMap(v.Type()); m != nil {
+		if m := w.typed(v.Type()); m != nil {
 			seen[v] = true
 			// It belongs to the function that makes the closure.
 			inner := w.funcs[len(w.funcs)-1]
