@@ -45,12 +45,12 @@ func rows(views []*view) []*row {
 			count := map[key]int{}
 			for i := range f.Ops {
 				op := &f.Ops[i]
-				k := key{funcKey(f.Name), filepath.Base(op.File), op.Expr, op.Line, op.Col, 0}
+				k := key{funcKey(f), filepath.Base(op.File), op.Expr, op.Line, op.Col, 0}
 				count[k]++
 				k.nth = count[k]
 				r := index[k]
 				if r == nil {
-					r = &row{fn: k.fn, file: op.File, line: op.Line, col: op.Col, kind: op.Kind, expr: op.Expr, nth: k.nth,
+					r = &row{fn: strings.TrimPrefix(f.Name, `"".`), file: op.File, line: op.Line, col: op.Col, kind: op.Kind, expr: op.Expr, nth: k.nth,
 						cells: make([]string, len(views)), ops: make([]*asmnote.Op, len(views))}
 					index[k] = r
 					all = append(all, r)
@@ -65,13 +65,16 @@ func rows(views []*view) []*row {
 	return all
 }
 
-// funcKey is a function's name as all compilers have it: Go 1.18 writes "".f for the
-// own package, and numbers the shapes of type arguments.
-func funcKey(name string) string {
-	if rest, ok := strings.CutPrefix(name, `"".`); ok {
-		return "main." + rest
+// funcKey is a function's name as all compilers have it: without the own package,
+// for which Go 1.18 writes `""`.
+func funcKey(f *asmnote.Func) string {
+	pkg, _, _ := strings.Cut(f.Pkg, " ") // "p [p.test]"
+	for _, prefix := range []string{`"".`, "main.", strings.ReplaceAll(pkg, "%2e", ".") + "."} {
+		if rest, ok := strings.CutPrefix(strings.ReplaceAll(f.Name, "%2e", "."), prefix); ok && prefix != "." {
+			return rest
+		}
 	}
-	return name
+	return f.Name
 }
 
 // cell says what an operation became, so that targets can be compared.
