@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"time"
 
 	"hmaptools/internal/asmnote"
 )
@@ -87,7 +88,7 @@ func work(ctx context.Context, c *config, stdin io.Reader, w io.Writer, stderr i
 	if c.selfcheck {
 		out = sink{nil, func(*asmnote.Func, []byte) error { return nil }}
 	}
-	tr, err := c.annotate(ctx, t, stdin, out)
+	tr, err := c.annotate(ctx, t, stdin, stderr, out)
 	if tr != nil {
 		notices(stderr, tr)
 	}
@@ -107,7 +108,15 @@ func atLeastOne(s []string) []string {
 	return s
 }
 
-func (c *config) annotate(ctx context.Context, t *target, stdin io.Reader, out sink) (*trace, error) {
+// annotate hands out the functions of a target. On a terminal it says so if they take
+// their time.
+func (c *config) annotate(ctx context.Context, t *target, stdin io.Reader, stderr io.Writer, out sink) (*trace, error) {
+	if f, ok := stderr.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+			said := time.AfterFunc(time.Second, func() { fmt.Fprintf(f, "asmtrace: at work on %s\n", join(c.operands)) })
+			defer said.Stop()
+		}
+	}
 	switch {
 	case c.bin:
 		return annotateBinary(t, c, out)
@@ -134,7 +143,7 @@ func (c *config) whole(ctx context.Context, targets []*target, prof *samples, st
 	var views []*view
 	for _, t := range targets {
 		v := &view{}
-		tr, err := c.annotate(ctx, t, stdin, sink{nil, func(f *asmnote.Func, _ []byte) error { v.funcs = append(v.funcs, f); return nil }})
+		tr, err := c.annotate(ctx, t, stdin, stderr, sink{nil, func(f *asmnote.Func, _ []byte) error { v.funcs = append(v.funcs, f); return nil }})
 		if tr != nil {
 			notices(stderr, tr)
 		}

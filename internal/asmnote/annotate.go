@@ -344,9 +344,12 @@ func (n *annotation) pick(in *disasm.Inst, r routine, typ string) *SourceOp {
 		if c.Sub {
 			score -= 30
 		}
-		if c.Kind == Literal && r.kind == Assign {
+		switch half := c.Kind == Update && n.readOnly(c); {
+		case c.Kind == Literal && r.kind == Assign:
 			score += n.wantsEntry(c)
-		} else {
+		case half && r.kind == Assign:
+			score += 20
+		default:
 			score -= 8 * min(n.used[c], 8)
 		}
 		if best == nil || score > most {
@@ -362,6 +365,16 @@ func (n *annotation) pick(in *disasm.Inst, r routine, typ string) *SourceOp {
 		}
 	}
 	return best
+}
+
+// readOnly reports whether of an update of two calls only the first was met.
+func (n *annotation) readOnly(src *SourceOp) bool {
+	for k := len(n.out.Ops) - 1; k >= 0; k-- {
+		if op := &n.out.Ops[k]; op.Source == src {
+			return !writes(op)
+		}
+	}
+	return false
 }
 
 // wantsEntry says how likely the next call inserts an entry of a literal: one that

@@ -4,7 +4,7 @@ var assigns = []any{
 	AsgInt, AsgInt32, AsgUint32, AsgInt64, AsgUintptr, AsgInt8, AsgInt16, AsgBool, AsgFloat32, AsgFloat64, AsgComplex, AsgStr,
 	AsgStrConst, AsgStrOdd, AsgStrLong, AsgBytes, AsgPtr, AsgChan, AsgArr4, AsgArr8, AsgArr16, AsgK32, AsgK64, AsgKMixed,
 	AsgKString, AsgKPtr, AsgKPtr1, AsgAny, AsgError, AsgWide, AsgV128, AsgV129, AsgEmptyElem, AsgPtrElem, AsgSliceElem,
-	AsgMapElem, AsgNamed, AsgTwo, AsgFuncElem, AsgAnon, Inc, AddN, Sub, Or, Shl, Div, Append, AppendTwo, Concat, IncField,
+	AsgMapElem, AsgNamed, AsgTwo, AsgFuncElem, AsgAnon, Inc, AddN, Sub, Or, Shl, Div, DivTwo, Append, AppendTwo, Concat, IncField,
 	IncNested, Longhand, PtrElemField, NilWrite, Swap, MultiAssign,
 }
 
@@ -71,6 +71,7 @@ func Sub(m map[int32]int8, k int32, n int8)        { m[k] -= n }
 func Or(m map[uint64]uint64, k, n uint64)          { m[k] |= n }
 func Shl(m map[int]int, k int, n uint)             { m[k] <<= n }
 func Div(m map[int]int, k, n int)                  { m[k] /= n }
+func DivTwo(m map[int]int, k, n int)               { m[k] /= n; m[k+1] /= n }
 func Append(m map[string][]int, k string, v int)   { m[k] = append(m[k], v) }
 func AppendTwo(m map[int][]*int, k int, v *int)    { m[k] = append(m[k], v, v) }
 func Concat(m map[int]string, k int)               { m[k] += "x" }
