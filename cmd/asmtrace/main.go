@@ -33,7 +33,8 @@
 //
 // With --profile the samples of a CPU profile of the program are charged to the
 // operations: what is spent in mapassign, in mallocgc and in growth below it
-// counts for the line of the source that called it.
+// counts for the line of the source that called it. Lines have their share too, and
+// with --bin each instruction, unless the binary is position independent.
 //
 // With --check comments in the source say what is expected, on the line of the
 // operation: "// asmtrace: assign faststr", several separated by commas. Behind

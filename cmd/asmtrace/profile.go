@@ -29,8 +29,8 @@ type weight struct {
 
 // place is a line in a function.
 type samplePlace struct {
-	fn, file string
-	line     int
+	file string
+	line int
 }
 
 // samples are those of a CPU profile, charged to lines.
@@ -41,6 +41,10 @@ type samples struct {
 	// maps holds what was spent in routines of maps and below, by the place that
 	// called them; there is only one such place for a sample.
 	maps map[samplePlace]*weight
+	// lines and addrs hold what was spent in the code of a line and at an address, what
+	// is below the call of a map routine included.
+	lines map[samplePlace]int64
+	addrs map[uint64]int64
 	// funcs are all functions of the profile.
 	funcs map[string]bool
 	// ops is what is charged to the operations of the view.
@@ -67,7 +71,7 @@ func readProfile(file string) (*samples, error) {
 	if err != nil {
 		return nil, fmt.Errorf("profile %s: %w", file, err)
 	}
-	s := &samples{file: file, maps: map[samplePlace]*weight{}, funcs: map[string]bool{}, ops: map[*asmnote.Op]*weight{}}
+	s := &samples{file: file, maps: map[samplePlace]*weight{}, lines: map[samplePlace]int64{}, addrs: map[uint64]int64{}, funcs: map[string]bool{}, ops: map[*asmnote.Op]*weight{}}
 	value := -1
 	for i, t := range p.SampleType {
 		if t.Unit == "nanoseconds" || value < 0 {
@@ -89,6 +93,7 @@ func readProfile(file string) (*samples, error) {
 type frame struct {
 	fn, file string
 	line     int
+	addr     uint64 // of the instruction that is carried out, or that calls
 }
 
 func frames(sample *profile.Sample) []frame {
@@ -96,7 +101,7 @@ func frames(sample *profile.Sample) []frame {
 	for _, loc := range sample.Location {
 		for _, l := range loc.Line {
 			if l.Function != nil {
-				all = append(all, frame{l.Function.Name, l.Function.Filename, int(l.Line)})
+				all = append(all, frame{l.Function.Name, l.Function.Filename, int(l.Line), loc.Address})
 			}
 		}
 	}
@@ -125,6 +130,9 @@ func (s *samples) charged(sample *profile.Sample, v int64) {
 		}
 	}
 	if at < 0 {
+		if len(all) > 0 {
+			s.spent(all[0], v)
+		}
 		return
 	}
 	caller := at
@@ -135,9 +143,10 @@ func (s *samples) charged(sample *profile.Sample, v int64) {
 		return
 	}
 	f := all[caller]
+	s.spent(f, v)
 	// An inlined call has the operation's line in the innermost frame, and the code
 	// lies in the outermost one of them: the line identifies it.
-	k := samplePlace{"", f.file, f.line}
+	k := samplePlace{tail(f.file), f.line}
 	w := s.maps[k]
 	if w == nil {
 		w = &weight{below: map[string]int64{}}
@@ -145,6 +154,19 @@ func (s *samples) charged(sample *profile.Sample, v int64) {
 	}
 	w.total += v
 	w.below[class(all[:caller])] += v
+}
+
+func (s *samples) spent(f frame, v int64) {
+	s.lines[samplePlace{tail(f.file), f.line}] += v
+	s.addrs[f.addr] += v
+}
+
+// line is what was spent in the code of a line, as text; "" for nothing.
+func (s *samples) line(file string, line int) string {
+	if s == nil || s.lines[samplePlace{tail(file), line}] == 0 {
+		return ""
+	}
+	return s.amount(s.lines[samplePlace{tail(file), line}])
 }
 
 // class says what is done below a map operation, from the frames below its caller.
@@ -175,23 +197,39 @@ func (s *samples) charge(v *view) error {
 	if !known {
 		return &foreignProfileError{s.file}
 	}
-	byLine := map[string][]*asmnote.Op{}
-	key := func(file string, line int) string { return fmt.Sprintf("%s:%d", tail(file), line) }
 	for _, f := range v.funcs {
 		for i := range f.Ops {
-			if op := &f.Ops[i]; op.Symbol != "" {
-				byLine[key(op.File, op.Line)] = append(byLine[key(op.File, op.Line)], op)
+			op := &f.Ops[i]
+			// Several operations of a line cannot be told apart: each shows the line's.
+			if w := s.maps[samplePlace{tail(op.File), op.Line}]; w != nil && len(op.Calls) > 0 {
+				s.ops[op] = w
 			}
 		}
 	}
-	for place, w := range s.maps {
-		ops := byLine[key(place.file, place.line)]
-		for _, op := range ops {
-			// Several operations of a line cannot be told apart: each shows the line's.
-			s.ops[op] = w
+	return nil
+}
+
+// chargeInsts gives the samples to the instructions of a binary, whose addresses are
+// those of the profile unless it is position independent.
+func (s *samples) chargeInsts(funcs []*asmnote.Func) {
+	var addrs []uint64
+	for a := range s.addrs {
+		addrs = append(addrs, a)
+	}
+	slices.Sort(addrs)
+	for _, f := range funcs {
+		for i := range f.Insts {
+			in := &f.Insts[i]
+			end := in.PC + 16
+			if i+1 < len(f.Insts) {
+				end = f.Insts[i+1].PC
+			}
+			k, _ := slices.BinarySearch(addrs, in.PC)
+			for ; k < len(addrs) && addrs[k] < end; k++ {
+				in.Samples += s.addrs[addrs[k]]
+			}
 		}
 	}
-	return nil
 }
 
 // tail is the end of a path, by which a profile's files and those of the listing

@@ -160,6 +160,9 @@ func (c *config) whole(ctx context.Context, targets []*target, prof *samples, st
 		if err := prof.charge(views[0]); err != nil {
 			return err
 		}
+		if c.bin {
+			prof.chargeInsts(views[0].funcs)
+		}
 	}
 	switch {
 	case c.check:

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -166,6 +167,10 @@ type documentFunc struct {
 		MapType             string `json:"map_type"`
 		Calls               []uint64
 		Line                int
+	}
+	Insts []struct {
+		Args    string
+		Samples int64
 	}
 	Samples []int64
 	Unit    string `json:"samples_unit"`
@@ -346,6 +351,24 @@ func main() {
 	}
 	if d.Funcs[0].Name != "main.fill" && d.Funcs[0].Name != "main.main" {
 		t.Errorf("the heaviest function is %s", d.Funcs[0].Name)
+	}
+	// In the text each line has its share, and in the binary each instruction.
+	text = asmtrace(t, nil, "--profile", prof, "-s", "main.fill$", ".")
+	if !regexp.MustCompile(`(?m)^  main\.go:12  m\[i\*7\] = i +0\.[0-9]+s$`).MatchString(text) {
+		t.Errorf("the line has no share:\n%s", text)
+	}
+	b := decode(t, asmtrace(t, nil, "--profile", prof, "--json", "-s", `^main\.(fill|main)$`, "--bin", filepath.Join(dir, "hot")))
+	var atCall, all int64
+	for _, f := range b.Funcs {
+		for _, in := range f.Insts {
+			all += in.Samples
+			if strings.Contains(in.Args, "mapassign_fast64") {
+				atCall += in.Samples
+			}
+		}
+	}
+	if atCall < all*3/4 || all < int64(100*time.Millisecond) {
+		t.Errorf("the call of mapassign has %d of %d samples", atCall, all)
 	}
 	// A profile of another program.
 	var stderr bytes.Buffer

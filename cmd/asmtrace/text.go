@@ -260,6 +260,10 @@ func (o *textOutput) insts(b *bytes.Buffer, f *asmnote.Func) {
 			buf = append(append(buf[:0], "  "...), name[strings.LastIndexByte(name, '/')+1:]...)
 			buf = append(strconv.AppendInt(append(buf, ':'), int64(lineNo), 10), "  "...)
 			buf = append(buf, strings.TrimSpace(strings.ReplaceAll(o.sources.line(file, lineNo), "\t", "    "))...)
+			if w := o.prof.line(file, lineNo); w != "" {
+				const at = 106
+				buf = append([]byte(pad(clip(string(buf), at-1), at)), w...)
+			}
 			writeLine(b, buf)
 		}
 		buf = append(buf[:0], "     "...)
@@ -274,11 +278,19 @@ func (o *textOutput) insts(b *bytes.Buffer, f *asmnote.Func) {
 			buf = append(buf, ' ')
 		}
 		buf = append(append(buf, ' '), in.Args...)
+		weight := ""
+		if in.Samples > 0 {
+			weight = " " + o.prof.amount(in.Samples)
+		}
 		if in.OpIndex > 0 {
 			const at = 66
 			s := pad(clip(string(buf), at-1), at)
 			buf = append(append(buf[:0], s...), '[')
 			buf = append(append(strconv.AppendInt(buf, int64(in.OpIndex), 10), "] "...), in.Note...)
+		}
+		if weight != "" {
+			const at = 105
+			buf = append([]byte(pad(clip(string(buf), at-1), at)), weight...)
 		}
 		writeLine(b, buf)
 	}

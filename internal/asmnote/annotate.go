@@ -590,6 +590,6 @@ func (n *annotation) instructions() {
 			continue
 		}
 		m := n.marks[i]
-		n.out.Insts = append(n.out.Insts, Inst{in.PC, in.Op, in.Args, in.File, in.Line, m.note, m.op})
+		n.out.Insts = append(n.out.Insts, Inst{PC: in.PC, Op: in.Op, Args: in.Args, File: in.File, Line: in.Line, Note: m.note, OpIndex: m.op})
 	}
 }

@@ -100,6 +100,9 @@ type Inst struct {
 	// OpIndex is one more than the index in Func.Ops of the operation that it
 	// belongs to, 0 for none.
 	OpIndex int `json:"op_index,omitempty"`
+	// Samples are those of a CPU profile that were taken there, or below the call of a
+	// map routine, in the profile's unit.
+	Samples int64 `json:"samples,omitempty"`
 }
 
 // A Func is a function with its operations in the order of the code.
