@@ -218,10 +218,11 @@ func (w *walk) result() *Result {
 	w.sortSync()
 	w.res.Goroutines = w.goroutines
 	// Headers have one map, but for what is in a variable that is not set yet.
-	hmap.SortByAddr(w.maps.all, func(m **met) hmap.Addr { return (*m).header })
-	for _, m := range w.maps.all {
+	hmap.SortByAddr(w.maps.all, func(m *metAt) hmap.Addr { return m.header })
+	w.res.Maps = make([]*Found, 0, len(w.maps.all))
+	for i := range w.maps.all {
 		from := len(w.res.Maps)
-		for ; m != nil; m = m.next {
+		for m := w.maps.all[i].m; m != nil; m = m.next {
 			f := &m.Found
 			if f.Map == nil || len(f.Holders) == 0 {
 				continue

@@ -148,3 +148,82 @@ func checkPlaces(t *testing.T, res *census.Result, places []placed, garbage map[
 		t.Errorf("%s is of kind %s, want %s", path, got, want)
 	}
 }
+
+// TestGoroutines: ten thousand goroutines, each with a map on its stack alone.
+func TestGoroutines(t *testing.T) {
+	for _, tc := range testenv.Toolchains(t) {
+		for _, mode := range testenv.Modes() {
+			if testing.Short() && mode.Name != "default" {
+				continue
+			}
+			t.Run(tc.Name+"/"+mode.Name, func(t *testing.T) {
+				n := 2000
+				if mode.Name == "default" {
+					n = 10000
+				}
+				bin := testenv.Build(t, tc, "goroutines", mode.Flags...)
+				stderr := filepath.Join(t.TempDir(), "stderr")
+				tg, err := target.Launch(bin, []string{fmt.Sprint(n)}, target.LaunchOptions{Stdin: os.DevNull, Stdout: os.DevNull, Stderr: stderr})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer tg.Close()
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				stop, err := tg.Continue(ctx, target.Until{})
+				if err != nil || stop.Reason != target.MainReturn {
+					t.Fatalf("stop %+v: %v", stop, err)
+				}
+				res := census.Take(source(t, tg), census.Options{Depth: -1})
+				for _, err := range res.Errors {
+					// A goroutine may be on its way to where it parks.
+					if !strings.Contains(err.Error(), "its stack is being moved") {
+						t.Errorf("census: %v", err)
+					}
+				}
+				if res.Goroutines < n {
+					t.Errorf("the stacks of %d goroutines were looked at; there are %d and more", res.Goroutines, n)
+				}
+				checkParked(t, res, stderr, n)
+			})
+		}
+	}
+}
+
+func checkParked(t *testing.T, res *census.Result, file string, n int) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[uint64]*census.Found{}
+	for _, f := range res.Maps {
+		found[uint64(f.Header.Addr)] = f
+	}
+	missing, nameless, lines := map[string]int{}, map[string]int{}, 0
+	for _, line := range strings.Split(string(text), "\n") {
+		var addr uint64
+		var kind string
+		if n, _ := fmt.Sscanf(line, "map %v %s", &addr, &kind); n != 2 {
+			continue
+		}
+		lines++
+		f := found[addr]
+		if f == nil {
+			missing[kind]++
+			continue
+		}
+		if f.Len != 1 || len(f.Broken)+len(f.Errors) > 0 || len(f.Goroutines) == 0 {
+			t.Errorf("%s, held by %q: len %d, broken %v, errors %v, goroutines %d", f.Header.Addr, paths(f), f.Len, f.Broken, f.Errors, f.Goroutines)
+		}
+		if f.Holders[0].Kind == census.Unknown {
+			nameless[kind]++
+		}
+	}
+	if lines != n || len(missing) > 0 {
+		t.Errorf("of %d maps these were not found: %v", lines, missing)
+	}
+	if len(nameless) > 0 {
+		t.Errorf("maps without a name: %v", nameless)
+	}
+}

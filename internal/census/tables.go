@@ -106,7 +106,14 @@ func (s *seen) each(visit func(addr uint64, plan uint32, n *node)) {
 type mets struct {
 	slots[*met]
 	other map[hmap.Addr]*met
-	all   []*met // the first of each header
+	all   []metAt // the first of each header
+}
+
+// metAt is a map with its header's address beside it, so that sorting does not look at
+// the map.
+type metAt struct {
+	header hmap.Addr
+	m      *met
 }
 
 func newMets(h *heap.Heap) *mets { return &mets{newSlots[*met](h), map[hmap.Addr]*met{}, nil} }
@@ -128,7 +135,7 @@ func (ms *mets) add(m *met) {
 		old.next = m
 		return
 	}
-	ms.all = append(ms.all, m)
+	ms.all = append(ms.all, metAt{m.header, m})
 	if x := ms.at(uint64(m.header), true); x != nil {
 		*x = m
 	} else {

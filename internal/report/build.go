@@ -170,9 +170,20 @@ func (sel *Selection) sort(rs []row) {
 	case "holders":
 		key = func(r row) int64 { return int64(len(r.holders())) }
 	}
-	slices.SortStableFunc(rs, func(a, b row) int {
-		return cmp.Or(cmp.Compare(key(b), key(a)), cmp.Compare(b.bytes(), a.bytes()))
-	})
+	// The figures lie beside the rows: to fetch them again for each comparison takes
+	// most of the time where there are many.
+	type keyed struct {
+		key, bytes int64
+		row
+	}
+	ks := make([]keyed, len(rs))
+	for i, r := range rs {
+		ks[i] = keyed{key(r), r.bytes(), r}
+	}
+	slices.SortStableFunc(ks, func(a, b keyed) int { return cmp.Or(cmp.Compare(b.key, a.key), cmp.Compare(b.bytes, a.bytes)) })
+	for i := range ks {
+		rs[i] = ks[i].row
+	}
 }
 
 // buildMap describes a row.
