@@ -1,9 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -80,22 +80,17 @@ type build struct {
 	size     int64
 }
 
-// listed is what is needed of an element of go list -json.
-type listed struct {
-	ImportPath, Dir, Export string
-	GoFiles, CgoFiles       []string
-	ImportMap               map[string]string
-	DepOnly                 bool
-	Module                  *struct{ GoVersion string }
-}
+// listFormat has go list print what decodeList reads, in all versions alike: a line for
+// the package, one for each file, and one for each import that has another name.
+const listFormat = `p {{printf "%q %q %q" .ImportPath .Dir .Export}} {{printf "%q" (printf "%t" .DepOnly)}} "{{with .Module}}{{.GoVersion}}{{end}}"
+{{range .GoFiles}}f {{printf "%q" .}}
+{{end}}{{range .CgoFiles}}f {{printf "%q" .}}
+{{end}}{{range $from, $to := .ImportMap}}m {{printf "%q %q" $from $to}}
+{{end}}`
 
 // arguments returns those of go list.
 func (t *target) arguments(c *config, flags ...string) []string {
-	fields := "=ImportPath,Dir,Export,GoFiles,CgoFiles,ImportMap,DepOnly,Module"
-	if strings.HasPrefix(t.toolchain, "go1.18") || strings.HasPrefix(t.toolchain, "go1.19") || strings.HasPrefix(t.toolchain, "go1.20") {
-		fields = "" // -json takes no fields yet: it prints all of them
-	}
-	args := append([]string{"list", "-export", "-json" + fields}, flags...)
+	args := append([]string{"list", "-export", "-f", listFormat}, flags...)
 	if c.race {
 		args = append(args, "-race")
 	}
@@ -179,22 +174,56 @@ func (b *build) dependencies(ctx context.Context, t *target, c *config) error {
 	return decodeList(bytes.NewReader(out), func(d asmnote.Dependency, _ bool) { b.deps[d.ImportPath] = d })
 }
 
-// decodeList reads what go list -json prints.
+// decodeList reads what listFormat makes go list print.
 func decodeList(r io.Reader, take func(d asmnote.Dependency, depOnly bool)) error {
-	d := json.NewDecoder(r)
-	for {
-		var p listed
-		if err := d.Decode(&p); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return fmt.Errorf("go list: %w", err)
+	var d asmnote.Dependency
+	depOnly := false
+	done := func() {
+		if d.ImportPath != "" {
+			take(d, depOnly)
 		}
-		pkg := asmnote.Package{ImportPath: p.ImportPath, Dir: p.Dir, Files: append(p.GoFiles, p.CgoFiles...), ImportMap: p.ImportMap}
-		if p.Module != nil && p.Module.GoVersion != "" {
-			pkg.GoVersion = "go" + p.Module.GoVersion
-		}
-		take(asmnote.Dependency{Package: pkg, Export: p.Export}, p.DepOnly)
 	}
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		if lines.Text() == "" {
+			continue
+		}
+		kind, rest, _ := strings.Cut(lines.Text(), " ")
+		var words []string
+		for rest != "" {
+			q, err := strconv.QuotedPrefix(rest)
+			if err != nil {
+				return fmt.Errorf("go list: it prints %.100q", lines.Text())
+			}
+			word, err := strconv.Unquote(q)
+			if err != nil {
+				return fmt.Errorf("go list: it prints %.100q", lines.Text())
+			}
+			words, rest = append(words, word), strings.TrimPrefix(rest[len(q):], " ")
+		}
+		switch {
+		case kind == "p" && len(words) == 5:
+			done()
+			d = asmnote.Dependency{Package: asmnote.Package{ImportPath: words[0], Dir: words[1]}, Export: words[2]}
+			if depOnly = words[3] == "true"; words[4] != "" {
+				d.GoVersion = "go" + words[4]
+			}
+		case kind == "f" && len(words) == 1:
+			d.Files = append(d.Files, words[0])
+		case kind == "m" && len(words) == 2:
+			if d.ImportMap == nil {
+				d.ImportMap = map[string]string{}
+			}
+			d.ImportMap[words[0]] = words[1]
+		default:
+			return fmt.Errorf("go list: it prints %.100q", lines.Text())
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("go list: %w", err)
+	}
+	done()
+	return nil
 }
 
 // ask finds out which compiler a target has.
