@@ -368,8 +368,10 @@ func (r *Reader) dump(rest []byte, off uint64) bool {
 		}
 		b[n] = hi<<4 | lo
 	}
-	// Two spaces and a character for each byte follow the 16 columns.
-	if n == 0 || len(rest) != 16*3+2+n || off&15 != 0 {
+	// Spaces up to the text column follow. The text is not what it was where the go
+	// command took "/tmp" or "_Ctype_int" in it for something to abbreviate.
+	const text = 16*3 + 2
+	if n == 0 || len(rest) < text || off&15 != 0 || len(bytes.TrimRight(rest[3*n:text], " ")) > 0 {
 		return false
 	}
 	switch {

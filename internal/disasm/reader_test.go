@@ -180,6 +180,23 @@ func TestDumps(t *testing.T) {
 	}
 }
 
+// The go command abbreviates paths and names of cgo wherever it finds them, in the
+// text column too.
+func TestAbbreviated(t *testing.T) {
+	const listing = "go:string.\"/tmp\" SRODATA dupok size=4\n" +
+		"\t0x0000 2f 74 6d 70                                      ..\n" +
+		"type:.namedata.*user.C.int- SRODATA dupok size=18\n" +
+		"\t0x0000 00 10 2a 75 73 65 72 2e 5f 43 74 79 70 65 5f 69  ..*user.C.i\n" +
+		"\t0x0010 6e 74                                            nt\n"
+	funcs, r, err := readAll(t, listing, "")
+	if err != nil || len(funcs) != 2 || r.Stats().Foreign != 0 || r.Stats().Incomplete != 0 {
+		t.Fatalf("%d symbols, %v, %+v", len(funcs), err, r.Stats())
+	}
+	if string(funcs[0].Code) != "/tmp" || len(funcs[1].Code) != 18 {
+		t.Errorf("%q, %q", funcs[0].Code, funcs[1].Code)
+	}
+}
+
 // Foreign lines are handed out and change nothing else.
 func TestForeign(t *testing.T) {
 	whole := symbol("main.f STEXT", "(x.go:1)\tNOP", "(x.go:2)\tRET") + symbol("main.g STEXT", "(x.go:3)\tRET")
