@@ -3,6 +3,7 @@ package census
 import (
 	"fmt"
 	"reflect"
+	"slices"
 
 	"hmaptools/internal/heap"
 	"hmaptools/internal/hmap"
@@ -30,17 +31,21 @@ type stackFrame struct {
 // internal/runtime/maps.Iter. A range loop has one on the stack, without a name, and
 // perhaps nothing else has the map.
 type iterator struct {
+	size   int
 	typ, m hmap.RecordField
+	// Where an iterator that has begun is: in an array of buckets of the map; or in a
+	// table, and in the one group of a map that has no table.
+	buckets, tab, group hmap.RecordField
 }
 
 func readIterator(types *hmap.Types) (it iterator) {
 	for _, x := range [][3]string{{"internal/runtime/maps.Iter", "typ", "m"}, {"runtime.hiter", "t", "h"}} {
 		t := types.Named(x[0])
-		if t == nil || t.Kind != reflect.Struct {
+		if t == nil || t.Kind != reflect.Struct || t.Size <= 0 || t.Size > 1<<12 {
 			continue
 		}
 		rec := hmap.RecordOf(t)
-		it = iterator{rec.Field(x[1]), rec.Field(x[2])}
+		it = iterator{rec.Size, rec.Field(x[1]), rec.Field(x[2]), rec.Field("buckets"), rec.Field("tab"), rec.Field("group.data")}
 		if it.typ.Size > 0 && it.m.Size > 0 {
 			return it
 		}
@@ -139,13 +144,13 @@ func (w *walk) iterator(it *iterator, types map[uint64]*hmap.Type, goroutine int
 	if t == nil {
 		return
 	}
-	at := uint64(x.Addr) - uint64(it.typ.Off) + uint64(it.m.Off)
-	word := make([]byte, w.plans.ptr)
-	if n, _ := w.src.Memory.ReadMemory(word, at); n < len(word) || wordOf(word) == 0 {
+	base := uint64(x.Addr) - uint64(it.typ.Off)
+	rec := make([]byte, it.size)
+	if n, _ := w.src.Memory.ReadMemory(rec, base); n < len(rec) || it.m.Uint(rec) == 0 {
 		return
 	}
-	header := hmap.Addr(wordOf(word))
-	if x.Kind == stackmap.Conservative && !w.mustBe(header, t) {
+	at, header := base+uint64(it.m.Off), hmap.Addr(it.m.Uint(rec))
+	if x.Kind == stackmap.Conservative && !w.iterates(it, rec, header, t) {
 		return
 	}
 	root := w.frameRoot(&stackFrame{goroutine, f.Func, f.Line, f.SP}, "range")
@@ -156,16 +161,28 @@ func (w *walk) iterator(it *iterator, types map[uint64]*hmap.Type, goroutine int
 	})
 }
 
-// mustBe reports whether a map of type t lies at an address, and nothing else: where
-// no stack map says which words are live, two old words may look like an iterator.
-func (w *walk) mustBe(header hmap.Addr, t *hmap.Type) bool {
+// iterates reports whether a record is an iterator of the map of type t at an address.
+// Where no stack map says which words are live, two old words may look like one.
+func (w *walk) iterates(it *iterator, rec []byte, header hmap.Addr, t *hmap.Type) bool {
 	o, place := w.heap.Find(header)
 	if place != heap.Object || o.Start != header {
 		return false
 	}
 	var in hmap.Inspector
 	m, err := in.Inspect(w.src.Memory, t, header, hmap.Options{})
-	return err == nil && len(m.Broken) == 0
+	if err != nil || len(m.Broken) > 0 {
+		return false
+	}
+	h := &m.Header
+	if m.Layout.Generation == hmap.Classic {
+		b := hmap.Addr(it.buckets.Uint(rec))
+		return b != 0 && (b == h.Buckets || b == h.OldBuckets)
+	}
+	if h.DirLen == 0 {
+		return h.DirPtr != 0 && hmap.Addr(it.group.Uint(rec)) == h.DirPtr
+	}
+	tab := hmap.Addr(it.tab.Uint(rec))
+	return slices.ContainsFunc(m.Tables, func(t hmap.Table) bool { return t.Addr == tab })
 }
 
 // frameRoot makes a root of something in a frame.
