@@ -169,6 +169,7 @@ func TestAttachUnderLoad(t *testing.T) {
 	for i := range times {
 		c := attach(t, pid, during)
 		if t.Failed() {
+			stop()
 			t.Fatalf("in round %d", i)
 		}
 		events += c.events
