@@ -169,6 +169,7 @@ func TestAttachUnderLoad(t *testing.T) {
 	for i := range times {
 		c := attach(t, pid, during)
 		if t.Failed() {
+			stop()
 			t.Fatalf("in round %d", i)
 		}
 		events += c.events
@@ -294,4 +295,40 @@ func TestRefused(t *testing.T) {
 	if _, _, err := event.Present(func(string) bool { return false }, nil); !errors.As(err, &missing) {
 		t.Errorf("no functions: %v", err)
 	}
+}
+
+// TestEndsMeanwhile: a process that ends while probes are being placed, or soon after,
+// ends as it would have, and the recorder says what happened.
+func TestEndsMeanwhile(t *testing.T) {
+	bin := testenv.Build(t, testenv.Host(), "opcount")
+	placed := 0
+	for i := range 30 {
+		cmd := exec.Command(bin, "-g", "1", "-n", fmt.Sprint(1000+15000*i))
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &out
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(i) * 200 * time.Microsecond)
+		s, err := probe.Attach(cmd.Process.Pid, probe.Options{RingBytes: 1 << 20})
+		var ended *probe.EndedError
+		var proc *probe.ProcessError
+		switch {
+		case err == nil:
+			placed++
+			c := newTally()
+			c.s = s
+			if _, err := s.Run(context.Background(), c); err != nil {
+				t.Error(err)
+			}
+			s.Close()
+		case errors.As(err, &ended), errors.As(err, &proc), errors.Is(err, os.ErrNotExist):
+		default:
+			t.Errorf("round %d: %v", i, err)
+		}
+		if err := cmd.Wait(); err != nil || !strings.Contains(out.String(), "result ") {
+			t.Errorf("round %d: the program ended with %v: %s", i, err, out.String())
+		}
+	}
+	t.Logf("placed in %d of 30", placed)
 }

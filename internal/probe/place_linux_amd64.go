@@ -37,7 +37,6 @@ type candidate struct {
 	fn   uint32
 	kind probeKind
 	code displaced
-	stub []byte
 }
 
 // place puts the probes in, while all threads stand still.

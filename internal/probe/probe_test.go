@@ -161,8 +161,7 @@ func check(t testing.TB, bin string, opts probe.Options, args ...string) *outcom
 	for addr, ops := range counted(t, o.stdout) {
 		got := o.ops[addr]
 		if got == nil {
-			t.Errorf("map %#x: no events, want %v", addr, ops)
-			continue
+			got = &[event.NumOps]uint64{}
 		}
 		for op, want := range ops {
 			if op == event.Make && noMake {

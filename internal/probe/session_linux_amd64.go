@@ -359,8 +359,7 @@ loop:
 		if err := s.remove(); err != nil && !errors.As(err, new(*EndedError)) {
 			failed = errors.Join(failed, fmt.Errorf("take probes out: %w", err))
 		}
-		// Threads that were inside a stub finish.
-		time.Sleep(2 * time.Millisecond)
+		d.settle()
 	}
 	for d.take(1<<20) > 0 {
 	}
@@ -475,6 +474,25 @@ func (d *drain) take(limit uint64) (n uint64) {
 	}
 	atomic.StoreUint64(d.word(ringTail), d.tail)
 	return n
+}
+
+// settleLimit is how long threads that were inside a stub when the probes were taken
+// out may take to finish: as long as a busy machine does not run them.
+const settleLimit = 2 * time.Second
+
+// settle waits until every slot that was claimed is committed.
+func (d *drain) settle() {
+	for start := time.Now(); time.Since(start) < settleLimit; time.Sleep(time.Millisecond) {
+		n := d.take(1 << 20)
+		if n == 0 && d.tail == atomic.LoadUint64(d.word(ringHead)) && time.Since(start) > 2*time.Millisecond {
+			return
+		}
+		select {
+		case <-d.gone:
+			return
+		default:
+		}
+	}
 }
 
 // rest counts the slots that were claimed and not committed, and hands on what was
