@@ -41,6 +41,10 @@ const importRules = `
 
 	# What happens over time does not know how it is observed.
 	internal/hmap < internal/event < internal/watch, internal/probe, internal/report;
+	internal/event < cmd/hmapdump;
+
+	# It measures commands.
+	scripts/bench/record;
 
 	# A stopped target, and who holds what in it.
 	internal/hmap < internal/target < internal/census, internal/watch, internal/probe;
@@ -69,8 +73,11 @@ var otherModules = map[string][]string{
 	"github.com/spf13/pflag":     {"cmd/hmapdump", "cmd/asmtrace"},
 	"github.com/google/pprof":    {"internal/report", "cmd/asmtrace"},
 	"github.com/mattn/go-isatty": {"cmd/hmapdump"},
-	"golang.org/x/arch":          {"internal/disasm", "internal/probe"},
-	"golang.org/x/sys":           {"internal/target", "internal/watch", "internal/probe", "cmd/hmapdump", "scripts/bench"},
+	// The recording is compressed where it is written; exports are reports.
+	"github.com/klauspost/compress":    {"internal/event"},
+	"github.com/parquet-go/parquet-go": {"internal/report"},
+	"golang.org/x/arch":                {"internal/disasm", "internal/probe"},
+	"golang.org/x/sys":                 {"internal/target", "internal/watch", "internal/probe", "cmd/hmapdump", "scripts/bench", "scripts/bench/record"},
 }
 
 // decideByVersion are packages that compare versions: a difference between

@@ -76,6 +76,9 @@ func nextStep(err error) string {
 		notMap *census.NotMapError
 		layout *hmap.LayoutError
 	)
+	if next := eventStep(err); next != "" {
+		return next
+	}
 	switch {
 	case errors.As(err, &ended):
 		if ended.at != "" {

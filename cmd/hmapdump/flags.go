@@ -141,6 +141,7 @@ const helpText = `Hmapdump shows what the maps of a Go program really are.
   hmapdump [flags] attach PID         list the maps of a running process, which goes on running
   hmapdump [flags] core PROG CORE     list the maps in a core dump of PROG
   hmapdump diff [flags] OLD NEW       compare two dumps made with --json, or two core dumps
+  hmapdump record, trace, show        map operations as they happen: see hmapdump record --help
 
 `
 

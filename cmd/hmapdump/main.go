@@ -6,6 +6,10 @@
 //	hmapdump [flags] attach PID         list the maps of a running process, which goes on running
 //	hmapdump [flags] core PROG CORE     list the maps in a core dump of PROG
 //	hmapdump diff [flags] OLD NEW       compare two dumps made with --json, or two core dumps
+//	hmapdump record [flags] [-o FILE] PROG [-- ARGS]   record every map operation; without -o, summarise
+//	hmapdump record [flags] [-o FILE] -p PID           the same of a running process
+//	hmapdump trace [flags] PROG [-- ARGS]              print events as they happen; or trace -p PID
+//	hmapdump show [flags] FILE                         analyse a recording; export it
 //
 // PROG is a binary with debug information, or a Go package or .go file, which is
 // built first as "dlv debug" does. It runs until main.main is about to return,
@@ -35,10 +39,26 @@
 //	$ hmapdump diff --fail-on 'bytes>10%' before.json after.json
 //	$ hmapdump diff --prog ./prog core.1 core.2
 //
+// Record and trace take events while the program runs: by inline probes, which do
+// not stop it, on linux/amd64, else at breakpoints (trace alone). --ops, --map and
+// --type say which, --limit and --for how many and how long:
+//
+//	$ hmapdump record -o r.hmaprec ./prog    # the file that show reads
+//	$ hmapdump record --for 10s -p 4711      # summarise ten seconds of a process
+//	$ hmapdump trace --json ./prog           # growth, a line of JSON for each event
+//	$ hmapdump show --perfetto t.json --parquet r.parquet r.hmaprec
+//
+// Ctrl-C goes to a program that was started, and its end ends the recording; a second
+// one ends the recording alone. Of a process that was attached to, the first one takes
+// the probes out.
+//
 // The maps are listed on standard output; everything else that hmapdump has to
 // say goes to standard error. The target's own standard input, output and error
 // are untouched. Ctrl-C stops the target and lists its maps; a second one ends
-// it. A process that was attached to goes on, whatever happens to hmapdump.
+// it. A process that was attached to goes on, whatever happens to hmapdump: on
+// linux/amd64 its maps are those of a copy, for which it stands still about as long
+// as a fork of it takes. Where there can be no copy, or with --no-snapshot, it stands
+// still until everything has been read, and standard error says so.
 //
 // Exit status: 0 fine; 1 failed, or nothing matched; 2 wrong usage; 3 a finding:
 // with --check a broken invariant or unreadable memory, or the target died of a

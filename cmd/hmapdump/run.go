@@ -28,6 +28,16 @@ const (
 
 // run is the whole command; it returns the exit status.
 func run(args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 {
+		switch args[0] {
+		case "trace", "record", "show":
+			status, err := runEvents(args[0], args[1:], stdout, stderr)
+			if err == nil {
+				return status
+			}
+			return fail(err, stderr)
+		}
+	}
 	c, err := parse(args, stdout)
 	if err == nil {
 		d := &dump{config: c, stdout: stdout, stderr: stderr, gc: paceCollector()}
@@ -41,6 +51,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 			return status
 		}
 	}
+	return fail(err, stderr)
+}
+
+// fail says what went wrong and what to try; it returns the exit status.
+func fail(err error, stderr io.Writer) int {
 	if errors.Is(err, errHelp) {
 		return statusFine
 	}
@@ -262,7 +277,7 @@ func (d *dump) census(stop target.Stop) (*census.Result, *census.Autopsy, error)
 		res.Errors = append(res.Errors, fmt.Errorf("some variables cannot be listed: %w", err))
 	}
 	var autopsy *census.Autopsy
-	if stop.Reason == target.Fatal || stop.Reason == target.Core {
+	if stop.Message != "" {
 		stacks, err := d.t.Stacks(maxDepth)
 		if err != nil {
 			res.Errors = append(res.Errors, fmt.Errorf("some stacks cannot be read: %w", err))
@@ -380,7 +395,7 @@ func (d *dump) status(doc *report.Document, stop target.Stop) int {
 		d.notice("maps that break an invariant: %d; that could not be read whole: %d", doc.Summary.Broken, doc.Summary.Unread)
 		return statusFinding
 	}
-	if stop.Reason == target.Fatal && strings.HasPrefix(stop.Message, "concurrent map ") {
+	if doc.Autopsy != nil {
 		return statusFinding
 	}
 	return statusFine

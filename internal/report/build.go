@@ -15,7 +15,7 @@ import (
 // listed goes through the maps and the sync.Maps in the order of the table.
 func (d *Document) listed() iter.Seq[*Map] {
 	return func(yield func(*Map) bool) {
-		for _, r := range d.rows {
+		for _, r := range d.items {
 			var m Map
 			d.describe(&m, r, r.paths())
 			if !yield(&m) {
@@ -40,9 +40,9 @@ func (d *Document) listed() iter.Seq[*Map] {
 	}
 }
 
-// describe makes a Map of a row and the paths of its holders. It uses the space of what
+// describe makes a Map of an item and the paths of its holders. It uses the space of what
 // was there.
-func (d *Document) describe(m *Map, r row, paths []string) {
+func (d *Document) describe(m *Map, r item, paths []string) {
 	buildMap(m, r, paths)
 	if d.content != nil {
 		d.content.add(m)
@@ -51,9 +51,9 @@ func (d *Document) describe(m *Map, r row, paths []string) {
 
 // Keep describes all maps that are listed, so that the target is not needed any more.
 func (d *Document) Keep() {
-	rows := d.rows
-	d.rows = nil
-	for _, r := range rows {
+	items := d.items
+	d.items = nil
+	for _, r := range items {
 		var m Map
 		d.describe(&m, r, r.paths())
 		d.order = append(d.order, r.s != nil)
@@ -67,7 +67,7 @@ func (d *Document) Keep() {
 }
 
 // Listed is how many maps and sync.Maps the document lists.
-func (d *Document) Listed() int { return len(d.rows) + len(d.Maps) + len(d.SyncMaps) }
+func (d *Document) Listed() int { return len(d.items) + len(d.Maps) + len(d.SyncMaps) }
 
 // found is what a Map was made of; renderings look back at it.
 type found struct {
@@ -101,7 +101,7 @@ func Build(t Target, res *census.Result, sel Selection) *Document {
 	if len(res.Maps) > 0 {
 		d.Target.Generation = res.Maps[0].Layout.Generation.String()
 	}
-	match := slices.DeleteFunc(rows(res), func(r row) bool { return !sel.matches(r) })
+	match := slices.DeleteFunc(items(res), func(r item) bool { return !sel.matches(r) })
 	count := func(n *int, is bool) {
 		if is {
 			*n++
@@ -128,7 +128,7 @@ func Build(t Target, res *census.Result, sel Selection) *Document {
 	if sel.Top > 0 && len(match) > sel.Top {
 		match = match[:sel.Top]
 	}
-	d.rows = match
+	d.items = match
 	for _, r := range match {
 		if r.s == nil {
 			s.Listed++
@@ -143,7 +143,7 @@ func Build(t Target, res *census.Result, sel Selection) *Document {
 	return d
 }
 
-func (sel *Selection) matches(r row) bool {
+func (sel *Selection) matches(r item) bool {
 	if sel.Type != nil && !sel.Type.MatchString(r.typeName()) {
 		return false
 	}
@@ -154,27 +154,27 @@ func (sel *Selection) matches(r row) bool {
 }
 
 // sort keeps the census's order, by address, among equals.
-func (sel *Selection) sort(rs []row) {
+func (sel *Selection) sort(rs []item) {
 	if sel.Sort == "addr" {
-		slices.SortStableFunc(rs, func(a, b row) int { return cmp.Compare(a.addr(), b.addr()) })
+		slices.SortStableFunc(rs, func(a, b item) int { return cmp.Compare(a.addr(), b.addr()) })
 		return
 	}
-	key := row.wasted
+	key := item.wasted
 	switch sel.Sort {
 	case "bytes":
-		key = row.bytes
+		key = item.bytes
 	case "len":
-		key = row.len
+		key = item.len
 	case "slots":
-		key = row.slots
+		key = item.slots
 	case "holders":
-		key = func(r row) int64 { return int64(len(r.holders())) }
+		key = func(r item) int64 { return int64(len(r.holders())) }
 	}
-	// The figures lie beside the rows: to fetch them again for each comparison takes
+	// The figures lie beside the items: to fetch them again for each comparison takes
 	// most of the time where there are many.
 	type keyed struct {
 		key, bytes int64
-		row
+		item
 	}
 	ks := make([]keyed, len(rs))
 	for i, r := range rs {
@@ -182,12 +182,12 @@ func (sel *Selection) sort(rs []row) {
 	}
 	slices.SortStableFunc(ks, func(a, b keyed) int { return cmp.Or(cmp.Compare(b.key, a.key), cmp.Compare(b.bytes, a.bytes)) })
 	for i := range ks {
-		rs[i] = ks[i].row
+		rs[i] = ks[i].item
 	}
 }
 
-// buildMap describes a row.
-func buildMap(m *Map, r row, paths []string) {
+// buildMap describes an item.
+func buildMap(m *Map, r item, paths []string) {
 	*m = Map{Header: m.Header[:0], Holders: m.Holders[:0]}
 	if r.s != nil {
 		buildSync(m, r.s)

@@ -20,7 +20,7 @@ type Document struct {
 	Lost     []Lost   `json:"lost,omitempty"`
 	Errors   []string `json:"errors,omitempty"`
 
-	rows    []row    // what is listed and not described yet
+	items   []item   // what is listed and not described yet
 	content *content // of maps, if that is wanted
 	order   []bool   // of those that are described: a sync.Map
 }

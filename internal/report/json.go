@@ -71,7 +71,7 @@ func (o *jsonWriter) maps(d *Document, name string, sync bool) {
 			_, o.err = o.w.Write(b)
 		}
 	}
-	o.rows(d, sync, put)
+	o.items(d, sync, put)
 	kept := d.Maps
 	if sync {
 		kept = d.SyncMaps
@@ -82,14 +82,14 @@ func (o *jsonWriter) maps(d *Document, name string, sync bool) {
 	o.buf = append(o.buf, ']')
 }
 
-// rowsPerTurn is how many rows a goroutine describes at a time.
-const rowsPerTurn = 1 << 9
+// itemsPerTurn is how many items a goroutine describes at a time.
+const itemsPerTurn = 1 << 9
 
-// rows describes what is not described yet and hands it on, each map behind a comma. The
+// items describes what is not described yet and hands it on, each map behind a comma. The
 // paths are made by one goroutine, all else by several.
-func (o *jsonWriter) rows(d *Document, sync bool, put func([]byte)) {
+func (o *jsonWriter) items(d *Document, sync bool, put func([]byte)) {
 	type turn struct {
-		rows  []row
+		items []item
 		paths [][]string
 		out   chan []byte
 	}
@@ -100,7 +100,7 @@ func (o *jsonWriter) rows(d *Document, sync bool, put func([]byte)) {
 	encode := func(o *jsonWriter, t *turn) []byte { // o of its own: each notes errors
 		var b []byte
 		var m Map
-		for i, r := range t.rows {
+		for i, r := range t.items {
 			d.describe(&m, r, t.paths[i])
 			b = o.object(append(b, ','), &m)
 		}
@@ -127,11 +127,11 @@ func (o *jsonWriter) rows(d *Document, sync bool, put func([]byte)) {
 		}
 		close(written)
 	}()
-	for at := 0; at < len(d.rows); {
+	for at := 0; at < len(d.items); {
 		t := &turn{out: make(chan []byte, 1)}
-		for ; at < len(d.rows) && len(t.rows) < rowsPerTurn; at++ {
-			if r := d.rows[at]; (r.s != nil) == sync {
-				t.rows = append(t.rows, r)
+		for ; at < len(d.items) && len(t.items) < itemsPerTurn; at++ {
+			if r := d.items[at]; (r.s != nil) == sync {
+				t.items = append(t.items, r)
 				t.paths = append(t.paths, r.paths())
 			}
 		}

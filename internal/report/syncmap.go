@@ -43,7 +43,7 @@ type Level struct {
 }
 
 func buildSync(m *Map, s *census.SyncMap) {
-	r := row{s: s}
+	r := item{s: s}
 	m.Addr, m.Type, m.Generation, m.Variant = s.Addr, r.typeName(), s.Layout.Design.String(), "sync.Map"
 	m.Len, m.Slots, m.Bytes = r.len(), r.slots(), r.bytes()
 	m.Goroutines, m.found = []int64{}, found{sync: s}

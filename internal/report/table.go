@@ -92,10 +92,12 @@ func (s Stop) String() string {
 		return "stopped at panic: " + s.Message + at
 	case "at":
 		return "stopped" + at
-	case "attach":
-		return "attached"
-	case "core":
-		return "core dump"
+	case "attach", "core":
+		what := map[string]string{"attach": "attached", "core": "core dump"}[s.Reason]
+		if s.Message != "" {
+			what += " at fatal error: " + s.Message + at
+		}
+		return what
 	case "interrupt":
 		return "interrupted" + at
 	}

@@ -61,6 +61,7 @@ func AttachFrozen(pid int) (*Target, error) {
 	}
 	t.stop = Stop{Reason: Attached}
 	t.describeStop(t.tgt.CurrentThread(), false)
+	t.describeDeath()
 	return t, nil
 }
 

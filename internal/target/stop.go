@@ -72,6 +72,7 @@ const (
 	atExit
 	atMainReturn
 	atSignal // where the runtime dies of a signal, or hands it to the program
+	atTrace  // see Trace
 )
 
 // fatalFuncs are where the runtime dies, panicFuncs where it dies of a panic.

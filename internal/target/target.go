@@ -145,6 +145,7 @@ func Attach(pid int) (*Target, error) {
 	}
 	t.stop = Stop{Reason: Attached}
 	t.describeStop(t.tgt.CurrentThread(), false)
+	t.describeDeath()
 	return t, nil
 }
 
@@ -190,6 +191,7 @@ func OpenCore(exe, corePath string) (t *Target, err error) {
 	t.mem = cf
 	t.stop = Stop{Reason: Core}
 	t.describeStop(t.tgt.CurrentThread(), false)
+	t.describeDeath()
 	return t, nil
 }
 

@@ -25,6 +25,7 @@ const (
 	Race     BuildFlag = "-race" // needs a C compiler
 	TrimPath BuildFlag = "-trimpath"
 	Strip    BuildFlag = "-ldflags=-s -w" // neither symbols nor DWARF
+	Cgo      BuildFlag = "-tags=cgo"      // needs a C compiler
 )
 
 // A Mode is a way to build a target.
@@ -131,7 +132,7 @@ func build(t testing.TB, tc Toolchain, progs []string, flags []BuildFlag) map[st
 
 	Need(t, tc)
 	cgo := "CGO_ENABLED=0"
-	if slices.Contains(flags, Race) {
+	if slices.Contains(flags, Race) || slices.Contains(flags, Cgo) {
 		needRace(t)
 		cgo = "CGO_ENABLED=1"
 	}

@@ -1,7 +1,7 @@
 // Bench measures hmapdump beside what it could be at best, and beside Delve, and
 // prints ratios. From the root of the module:
 //
-//	go run ./scripts/bench [-n ENTRIES] [-rounds N] [-only live,core,print,start,census]
+//	go run ./scripts/bench [-n ENTRIES] [-rounds N] [-only live,core,print,start,census,freeze]
 //
 // What is compared runs in turn, round after round, on the same data; the figures
 // are medians, and a ratio is one of two medians of the same run. Nothing is
@@ -22,6 +22,8 @@
 //   - census: hmapdump attach as a whole on a process with one large map and 267,000
 //     small ones, beside reading the process's writable memory once; then on 1, 2, 4
 //     and 8 times as many small maps.
+//   - freeze: how long a process stands still while hmapdump attach copies it, beside
+//     a bare fork that the process makes of itself.
 package main
 
 import (
@@ -74,7 +76,7 @@ func run(args []string, out io.Writer) (err error) {
 	b := &bench{out: out, perEntry: map[string]time.Duration{}}
 	fs.IntVar(&b.entries, "n", 10_000_000, "`entries` of the map")
 	fs.IntVar(&b.rounds, "rounds", 5, "`times` that everything is measured")
-	only := fs.String("only", "live,core,print,start,census", "what is measured")
+	only := fs.String("only", "live,core,print,start,census,freeze", "what is measured")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -86,6 +88,14 @@ func run(args []string, out io.Writer) (err error) {
 
 	if err := b.build("", "hmapdump", ".", "./cmd/hmapdump"); err != nil {
 		return err
+	}
+	if slices.Contains(parts, "freeze") {
+		if err := b.freeze(); err != nil {
+			return err
+		}
+		if len(parts) == 1 {
+			return nil
+		}
 	}
 	// Uncompressed debug information makes it 30 MiB.
 	if err := b.build("", "dlv", ".", "-ldflags=-compressdwarf=false", "github.com/go-delve/delve/cmd/dlv"); err != nil {

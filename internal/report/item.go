@@ -5,39 +5,39 @@ import (
 	"hmaptools/internal/hmap"
 )
 
-// row is what a document lists: a map, or a sync.Map.
-type row struct {
+// item is a row of a document: a map, or a sync.Map.
+type item struct {
 	f *census.Found
 	s *census.SyncMap
 }
 
-// rows are all that a census has found, the maps first.
-func rows(res *census.Result) []row {
-	list := make([]row, 0, len(res.Maps)+len(res.SyncMaps))
+// items are all that a census has found, the maps first.
+func items(res *census.Result) []item {
+	list := make([]item, 0, len(res.Maps)+len(res.SyncMaps))
 	for _, f := range res.Maps {
-		list = append(list, row{f: f})
+		list = append(list, item{f: f})
 	}
 	for _, s := range res.SyncMaps {
-		list = append(list, row{s: s})
+		list = append(list, item{s: s})
 	}
 	return list
 }
 
-func (r row) addr() hmap.Addr {
+func (r item) addr() hmap.Addr {
 	if r.s != nil {
 		return r.s.Addr
 	}
 	return r.f.Header.Addr
 }
 
-func (r row) typeName() string {
+func (r item) typeName() string {
 	if r.s != nil {
 		return r.s.Layout.Type.Name
 	}
 	return r.f.Type.Name
 }
 
-func (r row) holders() []census.Holder {
+func (r item) holders() []census.Holder {
 	if r.s != nil {
 		return []census.Holder{r.s.Holder}
 	}
@@ -46,7 +46,7 @@ func (r row) holders() []census.Holder {
 
 // paths are those of the holders. They are read from the target's memory, by one
 // goroutine at a time.
-func (r row) paths() []string {
+func (r item) paths() []string {
 	hs := r.holders()
 	ps := make([]string, len(hs))
 	for i := range hs {
@@ -55,7 +55,7 @@ func (r row) paths() []string {
 	return ps
 }
 
-func (r row) len() int64 {
+func (r item) len() int64 {
 	if r.s != nil {
 		return r.s.Len
 	}
@@ -64,7 +64,7 @@ func (r row) len() int64 {
 
 // slots of a hash-trie are the children of its indirect nodes, those of the older
 // design the slots of both maps.
-func (r row) slots() int64 {
+func (r item) slots() int64 {
 	switch {
 	case r.s == nil:
 		return r.f.Slots
@@ -74,31 +74,31 @@ func (r row) slots() int64 {
 	return r.s.Maps.Read.Slots + r.s.Maps.Dirty.Slots
 }
 
-func (r row) bytes() int64 {
+func (r item) bytes() int64 {
 	if r.s != nil {
 		return r.s.Own()
 	}
 	return r.f.Bytes
 }
 
-func (r row) wasted() int64 {
+func (r item) wasted() int64 {
 	if r.s != nil {
 		return 0
 	}
 	return r.f.Wasted
 }
 
-func (r row) shared() bool  { return r.f != nil && r.f.Shared() }
-func (r row) growing() bool { return r.f != nil && r.f.Growing() }
+func (r item) shared() bool  { return r.f != nil && r.f.Shared() }
+func (r item) growing() bool { return r.f != nil && r.f.Growing() }
 
-func (r row) errors() []error {
+func (r item) errors() []error {
 	if r.s != nil {
 		return r.s.Errors
 	}
 	return r.f.Errors
 }
 
-func (r row) broken() []hmap.Broken {
+func (r item) broken() []hmap.Broken {
 	if r.s != nil {
 		return r.s.Broken
 	}

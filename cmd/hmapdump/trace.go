@@ -1,0 +1,243 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"time"
+
+	"hmaptools/internal/event"
+	"hmaptools/internal/hmap"
+	"hmaptools/internal/probe"
+	"hmaptools/internal/report"
+	"hmaptools/internal/target"
+	"hmaptools/internal/watch"
+)
+
+// traceEvents prints events as they happen.
+func (c *eventConfig) traceEvents(stdout, stderr io.Writer) (status int, err error) {
+	out := stdout
+	if c.output != "" {
+		file, err := os.Create(c.output)
+		if err != nil {
+			return 0, err
+		}
+		defer func() { err = errors.Join(err, file.Close()) }()
+		out = file
+	}
+	p := newTracePrinter(out, c.json)
+	if c.engine != "delve" {
+		n, err := c.traceProbe(p, stdout, stderr)
+		var not *probe.NotSupportedError
+		switch {
+		case err == nil && n == 0:
+			return 0, &noEventsError{}
+		case err == nil:
+			return statusFine, nil
+		case c.engine == "probe" || !errors.As(err, &not):
+			return 0, err
+		}
+		fmt.Fprintf(stderr, "hmapdump: %v; breakpoints are used instead\n", err)
+	}
+	return c.traceDelve(p, stderr)
+}
+
+// growthStack is how many callers a growing function is traced with: the runtime's
+// own come first.
+const growthStack = 8
+
+func (c *eventConfig) traceProbe(p *tracePrinter, stdout, stderr io.Writer) (uint64, error) {
+	c.stack = max(c.stack, growthStack)
+	r := &recorder{eventConfig: c, stdout: stdout, stderr: stderr, trace: p}
+	end, err := r.run(func() error {
+		r.as = event.NewAssembler(r.s.Meta())
+		return nil
+	}, func(event.End) {})
+	if r.s == nil {
+		return 0, err
+	}
+	r.remarks(end)
+	return p.lines, errors.Join(err, p.flush())
+}
+
+// tracePrinter prints events, in text with one line for several buckets that are
+// evacuated.
+type tracePrinter struct {
+	w        *bufio.Writer
+	json     bool
+	lines    uint64
+	growing  map[hmap.Addr]*evacuation
+	holderOf func(hmap.Addr) string // nil: not known
+	err      error
+}
+
+// evacuation is the growth of a Classic map.
+type evacuation struct {
+	done  map[uint64]bool
+	shown int64
+}
+
+// evacuationSteps is how many lines of text a growth has at most.
+const evacuationSteps = 4
+
+func newTracePrinter(w io.Writer, json bool) *tracePrinter {
+	return &tracePrinter{w: bufio.NewWriterSize(w, 1<<16), json: json, growing: map[hmap.Addr]*evacuation{}}
+}
+
+func (p *tracePrinter) add(e *event.Event) {
+	if p.err != nil {
+		return
+	}
+	var evacuated int64
+	switch e.Func.Op {
+	case event.Make:
+		delete(p.growing, e.Map)
+	case event.Grow:
+		if e.Header.Generation == hmap.Classic {
+			p.growing[e.Map] = &evacuation{done: map[uint64]bool{}}
+		}
+	case event.Evacuate:
+		g := p.growing[e.Map]
+		if g == nil {
+			// It had begun to grow before: what the header says was done counts.
+			g = &evacuation{done: map[uint64]bool{}}
+			for i := uint64(0); i < e.Header.NEvacuate && i < 1<<20; i++ {
+				g.done[i] = true
+			}
+			p.growing[e.Map] = g
+		}
+		if g.done[e.Arg] {
+			return // evacuate was called for a bucket that is done
+		}
+		g.done[e.Arg] = true
+		evacuated = int64(len(g.done))
+		all := e.OldBuckets()
+		if evacuated >= all {
+			delete(p.growing, e.Map)
+		} else if !p.json && evacuated < g.shown+max(1, all/evacuationSteps) && evacuated > 1 {
+			return
+		}
+		g.shown = evacuated
+	}
+	holder := ""
+	if p.holderOf != nil {
+		holder = p.holderOf(e.Map)
+	}
+	line := report.NewTraceLine(e, holder, evacuated)
+	p.lines++
+	if p.json {
+		b, err := line.JSON()
+		if err != nil {
+			p.err = err
+			return
+		}
+		_, p.err = p.w.Write(append(b, '\n'))
+		return
+	}
+	_, p.err = p.w.WriteString(line.Text() + "\n")
+}
+
+func (p *tracePrinter) flush() error {
+	if err := p.w.Flush(); p.err == nil {
+		p.err = err
+	}
+	return p.err
+}
+
+// traceDelve takes events at breakpoints.
+func (c *eventConfig) traceDelve(p *tracePrinter, stderr io.Writer) (status int, err error) {
+	r := &recorder{eventConfig: c, stderr: stderr}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	r.cancel = cancel
+	prog, remove, err := r.build(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	if err := r.lookUp(); err != nil {
+		return 0, err
+	}
+	defer r.signals()()
+	var t *target.Target
+	if c.pid != 0 {
+		t, err = target.Attach(c.pid)
+	} else {
+		t, err = target.Launch(prog, c.args, target.LaunchOptions{})
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, t.Close()) }()
+	holders := newHolders(t)
+	p.holderOf = holders.of
+	if c.duration > 0 {
+		defer time.AfterFunc(c.duration, cancel).Stop()
+	}
+	n := uint64(0)
+	stop, err := watch.Run(ctx, t, watch.Options{Ops: c.ops, Stack: max(c.stack, growthStack)}, func(e *event.Event) error {
+		if c.mapAddr != 0 && uint64(e.Map) != c.mapAddr || c.typ != nil && (e.Type == nil || !c.typ.MatchString(e.Type.Name)) || c.limit > 0 && n >= c.limit {
+			return nil
+		}
+		if n++; n == c.limit {
+			cancel()
+		}
+		p.add(e)
+		return p.flush()
+	})
+	if err = errors.Join(err, p.flush()); err != nil {
+		return 0, err
+	}
+	if stop.Reason != target.Exited && c.pid == 0 {
+		stop, err = t.Finish()
+	}
+	if stop.ExitStatus != nil && *stop.ExitStatus != 0 {
+		fmt.Fprintf(stderr, "hmapdump: the program ended with %s\n", exitWords(*stop.ExitStatus))
+	}
+	if err == nil && p.lines == 0 {
+		err = &noEventsError{}
+	}
+	return statusFine, err
+}
+
+// holders names the package variables that hold a map.
+type holders struct {
+	t       *target.Target
+	globals []target.Root // of map types
+	known   map[hmap.Addr]string
+}
+
+func newHolders(t *target.Target) *holders {
+	h := &holders{t: t, known: map[hmap.Addr]string{}}
+	globals, _ := t.Globals() // what cannot be listed has no name
+	for _, g := range globals {
+		if g.Type != nil && g.Type.Kind == reflect.Map && g.Addr != 0 {
+			h.globals = append(h.globals, g)
+		}
+	}
+	return h
+}
+
+// of is the name of the variable that holds the header at addr, "" if there is none.
+// A variable that has held it once is its holder.
+func (h *holders) of(addr hmap.Addr) string {
+	if addr == 0 {
+		return ""
+	}
+	name, ok := h.known[addr]
+	if !ok || name == "" {
+		name = ""
+		for _, g := range h.globals {
+			if h.t.Word(g.Addr) == uint64(addr) {
+				name = g.Name
+				break
+			}
+		}
+		h.known[addr] = name
+	}
+	return name
+}

@@ -1,0 +1,199 @@
+package event
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"hash/crc32"
+	"time"
+)
+
+// A recording is a file of blocks. It begins with magic; a block is a frame of
+// frameBytes and then its payload, compressed with zstd:
+//
+//	0   4  "blk\n"
+//	4   4  kind
+//	8   4  length of the payload, uncompressed
+//	12  4  length as it follows, compressed
+//	16  4  CRC-32C of what follows
+//	20  4  number of events
+//
+// all little endian. The first block is a Meta, in JSON. Blocks of events and of
+// Symbols, in JSON, follow: what a block of events brings up for the first time is
+// named by one right before it. An End, in JSON, closes the file. Whatever is behind the last complete block was
+// being written when the recorder died.
+//
+// A block of events can be read without those before it. It begins with three
+// uvarints: the clock and the nanoseconds since the beginning, read together when
+// the block was closed, and the events lost so far. For each event follow
+//
+//   - uvarint: the number of its combination of function, thread, goroutine, type,
+//     map and site within the block. Numbers are given in order, and a new one is
+//     followed by the combination: func, thread, goroutine, type, map, number of
+//     return addresses, and the addresses, all uvarints.
+//   - varint: its clock, less that of the event before it in the block (0).
+//   - a byte of bits, which say what else follows, in this order:
+//     1 a header was read: but for the following it is that of the event on
+//     the same map before it in the block,
+//     2 varint: change of the first word, the number of entries,
+//     4 all Layout.Size bytes of the header,
+//     8 uvarint: Raw.Arg,
+//     16 uvarint: Raw.Arg2,
+//     32 a byte, the length of the key's first bytes, and these.
+const magic = "hmaprec\x01"
+
+const frameBytes = 24
+
+var frameMagic = [4]byte{'b', 'l', 'k', '\n'}
+
+// Kinds of blocks.
+const (
+	blockMeta uint32 = iota + 1
+	blockEvents
+	blockSymbols
+	blockEnd
+)
+
+// Bits of an event.
+const (
+	hasHeader = 1 << iota
+	hasLen
+	hasRest
+	hasArg
+	hasArg2
+	hasKey
+)
+
+// Limits of a recording, of which a reader relies on all.
+const (
+	blockEventsMax = 1 << 16
+	blockBytesMax  = 16 << 20 // uncompressed
+	stackMax       = 64
+	keyMax         = 255
+	dictionaryMax  = 1 << 24 // types, return addresses and sites of a whole recording
+)
+
+// Meta says what a recording is of.
+type Meta struct {
+	Tool    string    `json:"tool"`
+	Started time.Time `json:"started"`
+	Path    string    `json:"path"` // of the binary
+	BuildID string    `json:"build_id"`
+	Go      string    `json:"go"`
+	Arch    string    `json:"arch"`
+	Pid     int       `json:"pid"`
+	Engine  string    `json:"engine"`
+	Layout  Layout    `json:"layout"`
+	Funcs   []*Func   `json:"funcs"`
+	// Clock is the time stamp counter when the recording began.
+	Clock uint64 `json:"clock"`
+	// Keys says that the first bytes of keys in memory were recorded.
+	Keys  bool `json:"keys,omitempty"`
+	Stack int  `json:"stack,omitempty"` // callers of the caller that were recorded, at most
+	// GoroutineAddrs says that a goroutine's id is the address of its g, because
+	// the binary does not tell where the id lies in it.
+	GoroutineAddrs bool `json:"goroutine_addrs,omitempty"`
+}
+
+// Symbols name return addresses and types of a recording.
+type Symbols struct {
+	Frames map[uint64][]Frame `json:"frames,omitempty"` // by return address, innermost first
+	Types  []*Type            `json:"types,omitempty"`
+}
+
+// End says how a recording ended.
+type End struct {
+	Events     uint64 `json:"events"`
+	Lost       uint64 `json:"lost"`
+	LostBy     []Lost `json:"lost_by,omitempty"`
+	DurationNS int64  `json:"duration_ns"`
+	// Unfinished are the calls during which the target ended.
+	Unfinished uint64 `json:"unfinished,omitempty"`
+	Reason     string `json:"reason"` // "exit status 0", "detached", "file: no space left on device"
+}
+
+// Lost is how many events of a function were lost.
+type Lost struct {
+	Sym string `json:"sym"`
+	N   uint64 `json:"n"`
+}
+
+// NotRecordingError says that a file is no recording, or one of another format.
+type NotRecordingError struct{ What string }
+
+func (e *NotRecordingError) Error() string { return "not a recording: " + e.What }
+
+// TruncatedError says that a recording ends before its End: the recorder died, or
+// the file was cut.
+type TruncatedError struct {
+	Offset int64 // of the first byte that could not be used
+	Events uint64
+}
+
+func (e *TruncatedError) Error() string {
+	return fmt.Sprintf("the recording is cut off at byte %d: %d events could be read", e.Offset, e.Events)
+}
+
+// DamagedError says that a block does not hold what it should.
+type DamagedError struct {
+	Offset int64 // of the block
+	Detail string
+	// Events is how many events the block says it has; they are missing.
+	Events uint64
+}
+
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("the recording is damaged: block at byte %d: %s", e.Offset, e.Detail)
+}
+
+type frame struct {
+	kind, raw, packed, sum, events uint32
+}
+
+func (f frame) append(b []byte) []byte {
+	b = append(b, frameMagic[:]...)
+	for _, v := range []uint32{f.kind, f.raw, f.packed, f.sum, f.events} {
+		b = binary.LittleEndian.AppendUint32(b, v)
+	}
+	return b
+}
+
+func parseFrame(b []byte) (f frame, why string) {
+	if [4]byte(b) != frameMagic {
+		return f, "no block begins here"
+	}
+	for i, p := range []*uint32{&f.kind, &f.raw, &f.packed, &f.sum, &f.events} {
+		*p = binary.LittleEndian.Uint32(b[4+4*i:])
+	}
+	switch {
+	case f.raw > blockBytesMax:
+		return f, fmt.Sprintf("%d bytes, at most %d are allowed", f.raw, blockBytesMax)
+	case f.packed > blockBytesMax+1<<16:
+		return f, fmt.Sprintf("%d bytes compressed, at most %d are allowed", f.packed, blockBytesMax+1<<16)
+	case f.events > blockEventsMax:
+		return f, fmt.Sprintf("%d events, at most %d are allowed", f.events, blockEventsMax)
+	}
+	return f, ""
+}
+
+func checksum(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
+
+func (m *Meta) check() error {
+	if err := m.Layout.Check(); err != nil {
+		return err
+	}
+	for i, f := range m.Funcs {
+		if f == nil || f.Op == 0 || f.Op >= numOps {
+			return fmt.Errorf("function %d has no operation", i)
+		}
+	}
+	return nil
+}
+
+func encodeJSON(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("event: %T does not marshal: %v", v, err)) // our own types
+	}
+	return b
+}
