@@ -80,6 +80,7 @@ type dump struct {
 	settled        chan struct{}                 // closed when no process is half attached to
 	start          time.Time
 	gc             *collector
+	release        func() error // lets go of the target once all is read; nil: nothing waits for that
 }
 
 func (d *dump) notice(format string, args ...any) {
@@ -115,13 +116,15 @@ func (d *dump) run() (status int, err error) {
 		}
 	default:
 		if d.mode == modeAttach {
-			// If it stands still it goes on before anything is written: whoever reads
-			// may take his time.
+			// It goes on before anything is written: whoever reads may take his time. One
+			// that was copied goes on already, and the copy is let go of.
 			if d.t.Live() {
 				doc.Keep()
 				if err := d.t.Close(); err != nil {
 					return 0, err
 				}
+			} else {
+				d.release = d.t.Close
 			}
 			doc.Summary.PauseNS = d.t.Pause().Nanoseconds()
 			doc.Summary.ElapsedNS = time.Since(d.start).Nanoseconds()
@@ -378,16 +381,40 @@ func (d *dump) write(doc *report.Document) error {
 	return d.emit(doc.Table)
 }
 
-// emit writes what render makes to where it belongs.
-func (d *dump) emit(render func(io.Writer) error) error {
-	if d.output == "" {
+// emit writes what render makes to where it belongs. Where a target is to be let go of in
+// between, it goes to a temporary file first: it may be larger than memory should be.
+func (d *dump) emit(render func(io.Writer) error) (err error) {
+	if d.output == "" && d.release == nil {
 		return render(d.stdout)
 	}
-	f, err := os.Create(d.output)
+	var f *os.File
+	if d.output == "" {
+		if f, err = os.CreateTemp("", "hmapdump"); err == nil {
+			err = os.Remove(f.Name())
+		}
+	} else {
+		f, err = os.Create(d.output)
+	}
 	if err != nil {
 		return err
 	}
-	return errors.Join(render(f), f.Close())
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := render(f); err != nil {
+		return err
+	}
+	if d.release != nil {
+		if err := d.release(); err != nil {
+			return err
+		}
+	}
+	if d.output != "" {
+		return nil
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	_, err = io.Copy(d.stdout, f)
+	return err
 }
 
 func (d *dump) status(doc *report.Document, stop target.Stop) int {
