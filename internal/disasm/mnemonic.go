@@ -74,8 +74,11 @@ func sameX86(listed, found string) bool {
 	case strings.HasPrefix(listed, "MOV") && (found == "MOVZX" || found == "MOVSX"):
 		return strings.HasSuffix(listed, found[3:]) || strings.HasSuffix(listed, found[3:4]+"X")
 	}
-	// x86asm takes the size of an 8-bit operation with an immediate from the
-	// other operand, and prints "_XMM" where a name has two meanings.
+	// x86asm calls an 8-bit operation by another size where the other operand has
+	// it, and prints "_XMM" where a name has two meanings.
+	if op, ok := strings.CutSuffix(listed, "B"); ok && (found == op+"L" || found == op+"W") {
+		return true
+	}
 	found = strings.TrimSuffix(found, "_XMM")
 	return listed == found || slices.Contains(encodings("amd64", listed), found)
 }
@@ -89,7 +92,7 @@ func encodings(goarch, listed string) []string {
 	switch goarch {
 	case "amd64":
 		t = table{
-			"XCHGL": "NOPL NOPW NOP", "TESTB": "TESTL", "CMPB": "CMPL", "MOVSL": "MOVSD", "STOSL": "STOSD", "MOVLQSX": "MOVSXD", "BSWAPL": "BSWAP",
+			"XCHGL": "NOPL NOPW NOP", "MOVL": "MOVD", "SHRQ": "SHRDQ", "SHLQ": "SHLDQ", "SHRL": "SHRDL", "SHLL": "SHLDL", "MOVSL": "MOVSD", "STOSL": "STOSD", "MOVLQSX": "MOVSXD", "BSWAPL": "BSWAP",
 			"BSWAPQ": "BSWAP", "CVTSQ2SD": "CVTSI2SDQ", "CVTSL2SD": "CVTSI2SDL", "CVTSQ2SS": "CVTSI2SSQ", "CVTSL2SS": "CVTSI2SSL", "CVTTSD2SQ": "CVTTSD2SIQ",
 			"CVTTSD2SL": "CVTTSD2SIL", "CVTTSS2SQ": "CVTTSS2SIQ", "CVTTSS2SL": "CVTTSS2SIL", "IMUL3Q": "IMULQ", "IMUL3L": "IMULL", "IMUL3W": "IMULW",
 		}
