@@ -307,7 +307,7 @@ func (d *dump) document(stop target.Stop) (*report.Document, error) {
 		doc.AddSlots(d.t.Memory(), d.t.Types(), d.json)
 	}
 	if doc.Listed() == 0 {
-		return nil, &noneError{total: len(res.Maps), lost: doc.Lost, nils: res.Nil}
+		return nil, &noneError{total: len(res.Maps), lost: doc.Lost, nils: res.Nil, errs: doc.Errors}
 	}
 	doc.Summary.ElapsedNS = time.Since(d.start).Nanoseconds()
 	return doc, nil
