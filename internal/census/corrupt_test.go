@@ -1,11 +1,8 @@
 package census_test
 
 import (
-	"context"
 	"errors"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -77,15 +74,7 @@ func TestDamaged(t *testing.T) {
 	for _, tc := range testenv.Toolchains(t) {
 		t.Run(tc.Name, func(t *testing.T) {
 			bin := testenv.Build(t, tc, "places")
-			stderr := filepath.Join(t.TempDir(), "stderr")
-			tg, err := target.Launch(bin, nil, target.LaunchOptions{Stdin: os.DevNull, Stdout: os.DevNull, Stderr: stderr})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer tg.Close()
-			if _, err := tg.Continue(context.Background(), target.Until{}); err != nil {
-				t.Fatal(err)
-			}
+			tg, _ := atReturn(t, bin)
 			src := source(t, tg)
 			whole := census.Take(src, census.Options{Depth: -1})
 			found := 0

@@ -1,15 +1,10 @@
 package census_test
 
 import (
-	"context"
-	"os"
-	"path/filepath"
 	"testing"
-	"time"
 
 	"hmaptools/internal/census"
 	"hmaptools/internal/hmap"
-	"hmaptools/internal/target"
 	"hmaptools/internal/testenv"
 )
 
@@ -27,17 +22,7 @@ func TestMillion(t *testing.T) {
 		}
 		t.Run(tc.Name, func(t *testing.T) {
 			bin := testenv.Build(t, tc, "sessions")
-			stderr := filepath.Join(t.TempDir(), "stderr")
-			tg, err := target.Launch(bin, []string{"375", "100"}, target.LaunchOptions{Stdin: os.DevNull, Stdout: os.DevNull, Stderr: stderr})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer tg.Close()
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-			defer cancel()
-			if stop, err := tg.Continue(ctx, target.Until{}); err != nil || stop.Reason != target.MainReturn {
-				t.Fatalf("stop %+v: %v", stop, err)
-			}
+			tg, _ := atReturn(t, bin, "375", "100")
 			res := census.Take(source(t, tg), census.Options{Depth: -1})
 			for _, err := range res.Errors {
 				t.Errorf("census: %v", err)

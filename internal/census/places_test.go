@@ -60,6 +60,29 @@ func source(t *testing.T, tg *target.Target) census.Source {
 	return src
 }
 
+// atReturn runs a program to the return of main.main, and returns where its standard error
+// went.
+func atReturn(t *testing.T, bin string, args ...string) (tg *target.Target, stderr string) {
+	t.Helper()
+	stderr = filepath.Join(t.TempDir(), "stderr")
+	tg, err := target.Launch(bin, args, target.LaunchOptions{Stdin: os.DevNull, Stdout: os.DevNull, Stderr: stderr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := tg.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	stop, err := tg.Continue(ctx, target.Until{})
+	if err != nil || stop.Reason != target.MainReturn {
+		t.Fatalf("stop %+v: %v", stop, err)
+	}
+	return tg, stderr
+}
+
 // TestPlaces compares the census with what a program knows that puts thousands of
 // maps wherever one can be.
 func TestPlaces(t *testing.T) {
@@ -70,18 +93,7 @@ func TestPlaces(t *testing.T) {
 			}
 			t.Run(tc.Name+"/"+mode.Name, func(t *testing.T) {
 				bin := testenv.Build(t, tc, "places", mode.Flags...)
-				stderr := filepath.Join(t.TempDir(), "stderr")
-				tg, err := target.Launch(bin, nil, target.LaunchOptions{Stdin: os.DevNull, Stdout: os.DevNull, Stderr: stderr})
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer tg.Close()
-				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-				defer cancel()
-				stop, err := tg.Continue(ctx, target.Until{})
-				if err != nil || stop.Reason != target.MainReturn {
-					t.Fatalf("stop %+v: %v", stop, err)
-				}
+				tg, stderr := atReturn(t, bin)
 				places, garbage := readPlaces(t, stderr)
 				checkPlaces(t, census.Take(source(t, tg), census.Options{Depth: -1}), places, garbage)
 			})
@@ -162,18 +174,7 @@ func TestGoroutines(t *testing.T) {
 					n = 10000
 				}
 				bin := testenv.Build(t, tc, "goroutines", mode.Flags...)
-				stderr := filepath.Join(t.TempDir(), "stderr")
-				tg, err := target.Launch(bin, []string{fmt.Sprint(n)}, target.LaunchOptions{Stdin: os.DevNull, Stdout: os.DevNull, Stderr: stderr})
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer tg.Close()
-				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-				defer cancel()
-				stop, err := tg.Continue(ctx, target.Until{})
-				if err != nil || stop.Reason != target.MainReturn {
-					t.Fatalf("stop %+v: %v", stop, err)
-				}
+				tg, stderr := atReturn(t, bin, fmt.Sprint(n))
 				res := census.Take(source(t, tg), census.Options{Depth: -1})
 				for _, err := range res.Errors {
 					// A goroutine may be on its way to where it parks.
