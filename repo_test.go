@@ -303,6 +303,7 @@ func files(t *testing.T) []string {
 			return err
 		case d.IsDir() && d.Name() == ".git":
 			return fs.SkipDir
+		case d.Name() == ".git": // in a second checkout it is a file that names the first
 		case d.Type().IsRegular():
 			names = append(names, filepath.ToSlash(name))
 		}

@@ -67,11 +67,14 @@ func (d *dump) load(path string) (*report.Document, error) {
 func (d *dump) loadCore(path string) (doc *report.Document, err error) {
 	c := *d.config
 	c.mode, c.core = modeCore, path
-	one := &dump{config: &c, stdout: d.stdout, stderr: d.stderr, start: time.Now()}
+	one := &dump{config: &c, stdout: d.stdout, stderr: d.stderr, start: time.Now(), gc: d.gc}
 	stop, cleanup, err := one.open(context.Background())
 	defer func() { err = errors.Join(err, cleanup()) }()
 	if err != nil {
 		return nil, err
 	}
-	return one.look(stop)
+	if doc, err = one.look(stop); err == nil {
+		doc.Keep()
+	}
+	return doc, err
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strings"
 
 	"hmaptools/internal/census"
 	"hmaptools/internal/hmap"
@@ -43,6 +44,7 @@ type noneError struct {
 	total int // before selection
 	nils  int
 	lost  []report.Lost
+	errs  []string // what could not be read
 }
 
 func (e *noneError) Error() string {
@@ -55,6 +57,12 @@ func (e *noneError) Error() string {
 	}
 	if len(e.lost) > 0 {
 		s += fmt.Sprintf("; %d were optimised away, %s in %s for one", len(e.lost), e.lost[0].Name, e.lost[0].Func)
+	}
+	if len(e.errs) > 0 {
+		s += "; " + strings.ReplaceAll(e.errs[0], "\n", "; ")
+		if n := len(e.errs) - 1; n > 0 {
+			s += fmt.Sprintf(", and %d more errors", n)
+		}
 	}
 	return s
 }
@@ -89,6 +97,9 @@ func nextStep(err error) string {
 		if none.total > 0 {
 			return "Try without --type, --holder, --min-len, --shared and --growing."
 		}
+		if len(none.errs) > 0 {
+			return "Some of the target's memory could not be read: take the core or the copy again with all of it (coredump_filter 0x33, or gcore)."
+		}
 		return "Try a larger --depth, or --at to stop where the maps are alive; or build without optimisations: -gcflags='all=-N -l'."
 	case errors.As(err, &elf):
 		return "Give the path of a linux binary, a Go package or a .go file."
@@ -121,7 +132,7 @@ func nextStep(err error) string {
 func processHint(e *target.ProcessError) string {
 	switch e.Reason {
 	case target.NoPermission:
-		return "Run hmapdump as the process's user, or as root; see also /proc/sys/kernel/yama/ptrace_scope."
+		return "Run hmapdump as root, or with CAP_SYS_PTRACE; or as the process's user, where /proc/sys/kernel/yama/ptrace_scope is 0 (sysctl -w kernel.yama.ptrace_scope=0)."
 	case target.Traced:
 		return "A process has one tracer at a time: end that one first."
 	}

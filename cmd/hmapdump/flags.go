@@ -42,6 +42,7 @@ type config struct {
 	until     target.Until
 	optimise  bool
 
+	noSnapshot         bool
 	slots, check, json bool
 	output, pprof      string
 	failOn             []report.Condition
@@ -68,10 +69,11 @@ func parse(args []string, stdout io.Writer) (*config, error) {
 	fs.StringVar(&c.selection.Sort, "sort", "waste", "the largest first by `key`: "+strings.Join(report.SortKeys, ", "))
 	fs.BoolVar(&c.selection.Shared, "shared", false, "only maps whose header several words hold")
 	fs.BoolVar(&c.selection.Growing, "growing", false, "only maps in growth")
-	fs.IntVar(&c.depth, "depth", 10, "follow `N` pointers, slices, interfaces and maps from each variable")
+	fs.IntVar(&c.depth, "depth", -1, "follow at most `N` pointers, slices, interfaces and maps from each variable; -1: all there are")
 	fs.StringVar(&c.until.At, "at", "", "stop at this `location`: a function or file:line")
 	fs.IntVar(&c.until.Hit, "hit", 1, "stop when --at is reached for the `N`th time")
 	fs.BoolVar(&c.optimise, "optimise", false, "build PROG with the compiler's optimisations on, as go build does")
+	fs.BoolVar(&c.noSnapshot, "no-snapshot", false, "attach: stop the process until everything has been read, and do not copy it")
 	fs.BoolVar(&c.slots, "slots", false, "the content: every group or bucket")
 	fs.BoolVar(&c.check, "check", false, "exit with status 3 if a map breaks an invariant of the runtime or cannot be read")
 	fs.BoolVar(&c.json, "json", false, "write one JSON document")
@@ -108,8 +110,8 @@ func parse(args []string, stdout io.Writer) (*config, error) {
 		return nil, usagef("--sort %q: want one of %s", c.selection.Sort, strings.Join(report.SortKeys, ", "))
 	case c.selection.Top < 0:
 		return nil, usagef("--top %d: want 0 for all, or more", c.selection.Top)
-	case c.depth < 0:
-		return nil, usagef("--depth %d: want 0 for the variables alone, or more", c.depth)
+	case c.depth < -1:
+		return nil, usagef("--depth %d: want 0 for the variables alone, or more, or -1 for everything", c.depth)
 	case c.until.Hit < 1:
 		return nil, usagef("--hit %d: hits are counted from 1", c.until.Hit)
 	case fs.Changed("hit") && c.until.At == "":
@@ -117,6 +119,9 @@ func parse(args []string, stdout io.Writer) (*config, error) {
 	}
 	if err := c.operands(fs.Args(), fs.ArgsLenAtDash()); err != nil {
 		return nil, err
+	}
+	if c.noSnapshot && c.mode != modeAttach {
+		return nil, usagef("--no-snapshot belongs to attach")
 	}
 	if c.mode == modeDiff {
 		c.prog = *prog

@@ -55,7 +55,10 @@
 // The maps are listed on standard output; everything else that hmapdump has to
 // say goes to standard error. The target's own standard input, output and error
 // are untouched. Ctrl-C stops the target and lists its maps; a second one ends
-// it. A process that was attached to goes on, whatever happens to hmapdump.
+// it. A process that was attached to goes on, whatever happens to hmapdump: on
+// linux/amd64 its maps are those of a copy, for which it stands still about as long
+// as a fork of it takes. Where there can be no copy, or with --no-snapshot, it stands
+// still until everything has been read, and standard error says so.
 //
 // Exit status: 0 fine; 1 failed, or nothing matched; 2 wrong usage; 3 a finding:
 // with --check a broken invariant or unreadable memory, or the target died of a

@@ -40,7 +40,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	c, err := parse(args, stdout)
 	if err == nil {
-		d := &dump{config: c, stdout: stdout, stderr: stderr}
+		d := &dump{config: c, stdout: stdout, stderr: stderr, gc: paceCollector()}
 		var status int
 		if c.mode == modeDiff {
 			status, err = d.diff()
@@ -79,7 +79,8 @@ type dump struct {
 	live           atomic.Pointer[target.Target] // t, for the signals
 	settled        chan struct{}                 // closed when no process is half attached to
 	start          time.Time
-	stopped        time.Time // when the target stood still
+	gc             *collector
+	release        func() error // lets go of the target once all is read; nil: nothing waits for that
 }
 
 func (d *dump) notice(format string, args ...any) {
@@ -106,6 +107,7 @@ func (d *dump) run() (status int, err error) {
 	switch stop.Reason {
 	case target.Fatal, target.Panic:
 		// It dies with many words: the table comes behind them.
+		doc.Keep()
 		d.finish()
 		err = d.write(doc)
 	case target.MainReturn, target.Exit:
@@ -114,10 +116,18 @@ func (d *dump) run() (status int, err error) {
 		}
 	default:
 		if d.mode == modeAttach {
-			// It goes on before anything is written: whoever reads may take his time.
-			if err := d.t.Close(); err != nil {
-				return 0, err
+			// It goes on before anything is written: whoever reads may take his time. One
+			// that was copied goes on already, and the copy is let go of.
+			if d.t.Live() {
+				doc.Keep()
+				if err := d.t.Close(); err != nil {
+					return 0, err
+				}
+			} else {
+				d.release = d.t.Close
 			}
+			doc.Summary.PauseNS = d.t.Pause().Nanoseconds()
+			doc.Summary.ElapsedNS = time.Since(d.start).Nanoseconds()
 		}
 		err = d.write(doc)
 	}
@@ -182,8 +192,7 @@ func (d *dump) open(ctx context.Context) (stop target.Stop, cleanup func() error
 	switch d.mode {
 	case modeAttach:
 		defer loading()()
-		d.stopped = time.Now()
-		if d.t, err = target.Attach(d.pid); err == nil {
+		if d.t, err = d.attach(); err == nil {
 			d.live.Store(d.t)
 		}
 		close(d.settled)
@@ -214,17 +223,41 @@ func (d *dump) open(ctx context.Context) (stop target.Stop, cleanup func() error
 	}
 	if d.mode == modeRun {
 		stop, err = d.t.Continue(ctx, d.until)
-		d.stopped = time.Now()
 	} else {
 		stop = d.t.Stop()
 	}
 	return stop, cleanup, err
 }
 
+// attach takes a copy of the process, which goes on at once. Where there shall be none,
+// or cannot be, the process stands still until it is closed.
+func (d *dump) attach() (*target.Target, error) {
+	why := errNoSnapshot
+	if !d.noSnapshot {
+		t, err := target.AttachFrozen(d.pid)
+		var no *target.FreezeError
+		if !errors.As(err, &no) {
+			return t, err
+		}
+		why = no
+	}
+	t, err := target.Attach(d.pid)
+	if err == nil {
+		d.notice("%v; so it stands still until everything has been read", why)
+	}
+	return t, err
+}
+
+var errNoSnapshot = errors.New("--no-snapshot: the process is not copied")
+
 // census lists the maps, or those that -e names.
 func (d *dump) census(stop target.Stop) (*census.Result, *census.Autopsy, error) {
 	defer progress(d.stderr, "listing maps")()
-	src := census.Source{Memory: d.t.Memory(), Types: d.t.Types(), Arch: d.t.Arch()}
+	if d.mode != modeCore {
+		d.gc.grow(resident(d.t.Pid()))
+	} else if info, err := os.Stat(d.core); err == nil {
+		d.gc.grow(uint64(info.Size()))
+	}
 	opts := census.Options{Depth: d.depth, Hashes: d.check}
 	exprs := make([]target.Root, len(d.exprs))
 	for i, e := range d.exprs {
@@ -233,8 +266,7 @@ func (d *dump) census(stop target.Stop) (*census.Result, *census.Autopsy, error)
 			return nil, nil, err
 		}
 	}
-	roots, err := d.t.Roots()
-	src.Roots = roots
+	src, err := census.Of(d.t)
 	var res *census.Result
 	if len(exprs) == 0 {
 		res = census.Take(src, opts)
@@ -248,7 +280,7 @@ func (d *dump) census(stop target.Stop) (*census.Result, *census.Autopsy, error)
 		res.Errors = append(res.Errors, fmt.Errorf("some variables cannot be listed: %w", err))
 	}
 	var autopsy *census.Autopsy
-	if stop.Reason == target.Fatal || stop.Reason == target.Core {
+	if stop.Message != "" {
 		stacks, err := d.t.Stacks(maxDepth)
 		if err != nil {
 			res.Errors = append(res.Errors, fmt.Errorf("some stacks cannot be read: %w", err))
@@ -274,14 +306,10 @@ func (d *dump) document(stop target.Stop) (*report.Document, error) {
 	if d.slots {
 		doc.AddSlots(d.t.Memory(), d.t.Types(), d.json)
 	}
-	if len(doc.Maps) == 0 {
-		return nil, &noneError{total: len(res.Maps), lost: doc.Lost, nils: res.Nil}
+	if doc.Listed() == 0 {
+		return nil, &noneError{total: len(res.Maps), lost: doc.Lost, nils: res.Nil, errs: doc.Errors}
 	}
-	now := time.Now()
-	if d.mode == modeAttach {
-		doc.Summary.PauseNS = now.Sub(d.stopped).Nanoseconds()
-	}
-	doc.Summary.ElapsedNS = now.Sub(d.start).Nanoseconds()
+	doc.Summary.ElapsedNS = time.Since(d.start).Nanoseconds()
 	return doc, nil
 }
 
@@ -347,22 +375,45 @@ func (d *dump) write(doc *report.Document) error {
 	switch {
 	case d.json:
 		return d.emit(doc.JSON)
-	case d.slots || len(d.exprs) > 0 || d.filtered && len(doc.Maps) == 1:
+	case d.slots || len(d.exprs) > 0 || d.filtered && doc.Listed() == 1:
 		return d.emit(doc.Picture)
 	}
 	return d.emit(doc.Table)
 }
 
-// emit writes what render makes to where it belongs, and nothing if it fails.
-func (d *dump) emit(render func(io.Writer) error) error {
-	var buf bytes.Buffer
-	if err := render(&buf); err != nil {
+// emit writes what render makes to where it belongs. Where a target is to be let go of in
+// between, it goes to a temporary file first: it may be larger than memory should be.
+func (d *dump) emit(render func(io.Writer) error) (err error) {
+	if d.output == "" && d.release == nil {
+		return render(d.stdout)
+	}
+	var f *os.File
+	if d.output == "" {
+		if f, err = os.CreateTemp("", "hmapdump"); err == nil {
+			err = os.Remove(f.Name())
+		}
+	} else {
+		f, err = os.Create(d.output)
+	}
+	if err != nil {
 		return err
 	}
-	if d.output != "" {
-		return os.WriteFile(d.output, buf.Bytes(), 0o666)
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := render(f); err != nil {
+		return err
 	}
-	_, err := buf.WriteTo(d.stdout)
+	if d.release != nil {
+		if err := d.release(); err != nil {
+			return err
+		}
+	}
+	if d.output != "" {
+		return nil
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	_, err = io.Copy(d.stdout, f)
 	return err
 }
 
@@ -371,7 +422,7 @@ func (d *dump) status(doc *report.Document, stop target.Stop) int {
 		d.notice("maps that break an invariant: %d; that could not be read whole: %d", doc.Summary.Broken, doc.Summary.Unread)
 		return statusFinding
 	}
-	if stop.Reason == target.Fatal && strings.HasPrefix(stop.Message, "concurrent map ") {
+	if doc.Autopsy != nil {
 		return statusFinding
 	}
 	return statusFine

@@ -131,6 +131,8 @@ var (
 		"maps": count, "shared": count, "growing": count, "entries": wide, "bytes": count, "wasted_bytes": count,
 		"unreadable": count, "pause_ns": count, "elapsed_ns": count,
 		"listed": count, "nil": count, "broken": count, "cut": count, // additions
+		"scanned_bytes": count, "objects": count, "headers": count, "sync_maps": count, "sync_bytes": count, "unexplained": count,
+		"goroutines": count, "stale": count,
 	})
 	swissHeader = object(map[string]shape{
 		"used": wide, "seed": addr, "dirPtr": addr, "dirLen": wide, "globalDepth": wide, "globalShift": wide,
@@ -168,8 +170,26 @@ var (
 	}))
 	classicMap = object(with(mapFields, map[string]shape{
 		"header": classicHeader, "variant": text(`bucket`),
-		"growth":   object(map[string]shape{"state": text(`idle|double|same-size`), "evacuated": count, "old_buckets": count}),
+		"growth": object(map[string]shape{
+			"state": text(`idle|double|same-size`), "evacuated": count, "old_buckets": count,
+			"x_entries": count, "y_entries": count, "next_evacuate": count, // additions
+		}),
 		"overflow": object(map[string]shape{"buckets": count, "longest_chain": count, "noverflow": count}),
+	}))
+	// A sync.Map has the fields of a map as far as they mean something.
+	levelShape = object(map[string]shape{"indirect_nodes": count, "entry_nodes": count})
+	syncShape  = object(with(mapFields, map[string]shape{
+		"generation": text(`read-dirty|hash-trie`), "variant": text(`sync\.Map`),
+		"header": object(map[string]shape{"read?": addr, "dirty?": addr, "misses?": count, "root?": addr, "seed?": addr}),
+		"notes":  list(object(map[string]shape{"code": text(`amended|tombstones|overflow-heavy|writing`), "text": word})),
+		"sync": object(map[string]shape{
+			"design": text(`read-dirty|hash-trie`), "busy": boolean, "read?": addr, "dirty?": addr, "read_len": count, "dirty_len": count,
+			"amended": boolean, "misses": count, "deleted": count, "expunged": count, "root?": addr, "depth": count, "indirect_nodes": count,
+			"entry_nodes": count, "overflow_nodes": count, "longest_chain": count, "levels?": list(levelShape),
+		}),
+		"slots_detail?": list(object(map[string]shape{
+			"block": count, "addr": addr, "meta": text(``), "slots": list(object(map[string]shape{"slot": count, "key": str, "elem": str})),
+		})),
 	}))
 	autopsyShape = object(map[string]shape{
 		"message": word, "map?": addr, "fatal_goroutine": count,
@@ -181,8 +201,8 @@ var (
 	})
 	dumpShape = object(map[string]shape{
 		"schema": one, "tool": text(`hmapdump \S.*`), "target": targetShape, "summary": summaryShape, "maps": list(mapShape),
-		"autopsy?": autopsyShape,
-		"lost?":    list(lostShape), "errors?": list(word), // additions
+		"autopsy?": autopsyShape, "sync_maps?": list(syncShape),
+		"lost?": list(lostShape), "errors?": list(word), // additions
 	})
 )
 
@@ -279,7 +299,8 @@ func checkSums(doc map[string]any) []string {
 func TestSchema(t *testing.T) {
 	const good = `{"schema":1,"tool":"hmapdump v1","target":{"path":"p","pid":1,"go":"go1.26.8","arch":"amd64","generation":"swiss",
 "layout_from":"dwarf","stop":{"reason":"at","goroutine":1,"func":"main.f","file":"f.go","line":3}},
-"summary":{"maps":1,"listed":1,"shared":0,"growing":0,"nil":0,"entries":1,"bytes":256,"wasted_bytes":0,"unreadable":0,"broken":0,"cut":0,"pause_ns":0,"elapsed_ns":5},
+"summary":{"maps":1,"listed":1,"shared":0,"growing":0,"nil":0,"entries":1,"bytes":256,"wasted_bytes":0,"unreadable":0,"broken":0,"cut":0,"pause_ns":0,"elapsed_ns":5,
+"scanned_bytes":9,"objects":1,"headers":1,"sync_maps":0,"sync_bytes":0,"unexplained":0,"goroutines":1,"stale":0},
 "maps":[{"addr":"0xc0","type":"map[string]int","generation":"swiss","variant":"interleaved","len":1,"slots":8,"load":0.125,"tombstones":0,"bytes":256,
 "wasted_bytes":0,"grow_in":7,"header":{"used":1,"seed":"0x1","dirPtr":"0xc1","dirLen":0,"globalDepth":0,"globalShift":64,"writing":0,"tombstonePossible":false,"clearSeq":0},
 "holders":[{"kind":"global","name":"main.m","path":"main.m","type":"map[string]int","addr":"0x4f"}],"goroutines":[],"notes":[]}]}

@@ -47,6 +47,7 @@ func TestMain(m *testing.M) {
 //	mask stdout|FILE OUT        write OUT, with addresses by order of first sight
 //	schema stdout|FILE          the JSON is as design.md, section 4, says
 //	value stdout|FILE PATH WANT a value of the JSON, maps.0.len; maps.* is how many there are
+//	less stdout|FILE PATH PATH  the first is more than 0 and less than the second
 //
 // and the conditions [classic] (this run has a Classic toolchain), [gcore], [root].
 func TestScripts(t *testing.T) {
@@ -93,7 +94,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"prog": s.prog, "gobuild": s.gobuild, "start": s.start, "goeson": s.goeson, "gcore": s.gcore, "status": status,
-			"cut": cut, "traced": traced, "killtracer": killtracer, "await": await, "mask": maskCmd, "schema": schemaCmd, "value": value,
+			"cut": cut, "traced": traced, "killtracer": killtracer, "await": await, "mask": maskCmd, "schema": schemaCmd, "value": value, "less": less,
 		},
 	})
 }
@@ -336,10 +337,14 @@ func maskCmd(ts *testscript.TestScript, neg bool, args []string) {
 	got := unwrap(mask(ts.ReadFile(args[0])))
 	got = strings.ReplaceAll(got, ts.Getenv("WORK"), "WORK")
 	got = cacheRE.ReplaceAllString(got, "CACHE/$1")
+	got = coveredRE.ReplaceAllString(got, "looked at BYTES in N objects and the stacks of N goroutines")
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(got), 0o666))
 }
 
 var cacheRE = regexp.MustCompile(`/\S*/hmaptools-test/[^/]+/[0-9a-f]+/(\w+)`)
+
+// What a program's runtime and libraries have depends on the toolchain.
+var coveredRE = regexp.MustCompile(`looked at [0-9.]+ \w+ in \d+ objects and the stacks of \d+ goroutines`)
 
 // unwrap joins the continuation lines of a table.
 func unwrap(text string) string {
@@ -359,11 +364,44 @@ func value(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 3 {
 		ts.Fatalf("usage: value stdout|FILE PATH WANT")
 	}
+	v := at(ts, args[0], args[1])
+	text, err := json.Marshal(v)
+	ts.Check(err)
+	got := string(text)
+	if s, ok := v.(string); ok {
+		got = s
+	}
+	if want := strings.Join(args[2:], " "); (got == want) == neg {
+		ts.Fatalf("%s is %s, want %s", args[1], got, want)
+	}
+}
+
+func less(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: less stdout|FILE PATH PATH")
+	}
+	var n [2]float64
+	for i, path := range args[1:] {
+		v, ok := at(ts, args[0], path).(json.Number)
+		if !ok {
+			ts.Fatalf("%s is not a number", path)
+		}
+		var err error
+		n[i], err = v.Float64()
+		ts.Check(err)
+	}
+	if n[0] <= 0 || n[0] >= n[1] {
+		ts.Fatalf("%s is %v, %s is %v", args[1], n[0], args[2], n[1])
+	}
+}
+
+// at is the value at a path of a JSON document.
+func at(ts *testscript.TestScript, file, path string) any {
 	var v any
-	dec := json.NewDecoder(bytes.NewReader([]byte(ts.ReadFile(args[0]))))
+	dec := json.NewDecoder(bytes.NewReader([]byte(ts.ReadFile(file))))
 	dec.UseNumber()
 	ts.Check(dec.Decode(&v))
-	for _, step := range strings.Split(args[1], ".") {
+	for _, step := range strings.Split(path, ".") {
 		switch x := v.(type) {
 		case map[string]any:
 			v = x[step]
@@ -375,22 +413,14 @@ func value(ts *testscript.TestScript, neg bool, args []string) {
 			i, err := strconv.Atoi(step)
 			ts.Check(err)
 			if i >= len(x) {
-				ts.Fatalf("%s: only %d elements", args[1], len(x))
+				ts.Fatalf("%s: only %d elements", path, len(x))
 			}
 			v = x[i]
 		default:
-			ts.Fatalf("%s: %v has no member %s", args[1], v, step)
+			ts.Fatalf("%s: %v has no member %s", path, v, step)
 		}
 	}
-	text, err := json.Marshal(v)
-	ts.Check(err)
-	got := string(text)
-	if s, ok := v.(string); ok {
-		got = s
-	}
-	if want := strings.Join(args[2:], " "); (got == want) == neg {
-		ts.Fatalf("%s is %s, want %s", args[1], got, want)
-	}
+	return v
 }
 
 func schemaCmd(ts *testscript.TestScript, neg bool, args []string) {

@@ -49,10 +49,11 @@ func (a *Autopsy) Left() bool {
 // knows of maps.
 func isConcurrent(message string) bool { return strings.HasPrefix(message, "concurrent map ") }
 
-// Examine finds out which map a target died of, at its fatal error. It returns nil
-// if it died of something else.
+// Examine finds out which map a target died of, at its fatal error, or in a core or a
+// process in which the runtime has noticed one. It returns nil if it died of something
+// else.
 func Examine(src Source, res *Result, stop target.Stop, stacks []target.Stack) *Autopsy {
-	if stop.Reason != target.Fatal && stop.Reason != target.Core || !isConcurrent(stop.Message) {
+	if !isConcurrent(stop.Message) {
 		return nil
 	}
 	a := &Autopsy{Message: stop.Message, Fatal: stop.Goroutine}

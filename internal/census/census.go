@@ -2,12 +2,14 @@ package census
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
 	"strings"
 
 	"hmaptools/internal/hmap"
+	"hmaptools/internal/syncmap"
 	"hmaptools/internal/target"
 )
 
@@ -95,13 +97,16 @@ type Lost struct {
 
 // Result is a census.
 type Result struct {
-	Maps []*Found // by header address
-	Nil  int      // variables, fields and elements of a map type that are nil
-	Lost []Lost
+	Maps     []*Found   // by header address
+	SyncMaps []*SyncMap // by address
+	Nil      int        // variables, fields and elements of a map type that are nil
+	Lost     []Lost
 	// Objects counts the values that were looked at under their types.
 	Objects int
 	// Bytes is how much memory they take.
 	Bytes uint64
+	// Goroutines is of how many the stacks were looked at.
+	Goroutines int
 	// Unknown counts the words that hold a header though no type says so.
 	Unknown int
 	// Stale counts the pointers that cannot be what their type says: into free
@@ -133,6 +138,21 @@ type Source struct {
 	// Closure returns what the function whose code starts at entry keeps in its
 	// closures, nil if it keeps nothing or that is not known. It may be nil.
 	Closure func(entry uint64) *hmap.Type
+	// Threads are the target's, for what is in registers. They may be left out.
+	Threads []target.Thread
+	// Position says where an instruction lies. It may be nil.
+	Position func(pc uint64) (at target.Frame, ok bool)
+}
+
+// Of is the source that a stopped target is. What could not be listed of its
+// variables and threads is in the joined errors, and left out.
+func Of(t *target.Target) (Source, error) {
+	roots, err1 := t.Roots()
+	threads, err2 := t.Threads()
+	return Source{
+		Memory: t.Memory(), Types: t.Types(), Arch: t.Arch(), Roots: roots, Threads: threads,
+		Closure: t.Closure, Position: t.Position,
+	}, errors.Join(err1, err2)
 }
 
 // Take lists the maps that the roots lead to.
@@ -150,6 +170,7 @@ func Take(src Source, opts Options) *Result {
 	}
 	own := func(r *target.Root) bool { return r.Kind == target.Global && isRuntimes(r.Name) }
 	from(func(r *target.Root) bool { return r.Kind != target.Expr && !own(r) })
+	w.stacks()
 	w.specials()
 	from(own)
 	// What an expression names has other names too, as a rule: those count.
@@ -170,9 +191,9 @@ func isRuntimes(name string) bool {
 // for the time of an operation.
 func (w *walk) settle() {
 	for _, p := range w.later {
-		if m := w.maps[p.header]; m != nil && p.holder.Addr != 0 {
-			if _, ok := w.held[uint64(p.holder.Addr)]; !ok && !isRuntime(p.holder.root().Func) {
-				w.held[uint64(p.holder.Addr)] = struct{}{}
+		if m := w.maps.get(p.header); m != nil && p.holder.Addr != 0 {
+			if !w.held.has(uint64(p.holder.Addr)) && !isRuntime(p.holder.root().Func) {
+				w.held.add(uint64(p.holder.Addr))
 				m.add(p.holder)
 			}
 		}
@@ -194,9 +215,15 @@ func nearest(a, b Holder) int {
 
 // result makes a Result of what was found.
 func (w *walk) result() *Result {
-	for _, m := range w.maps {
-		for ; m != nil; m = m.next {
-			f := m.Found
+	w.sortSync()
+	w.res.Goroutines = w.goroutines
+	// Headers have one map, but for what is in a variable that is not set yet.
+	hmap.SortByAddr(w.maps.all, func(m *metAt) hmap.Addr { return m.header })
+	w.res.Maps = make([]*Found, 0, len(w.maps.all))
+	for i := range w.maps.all {
+		from := len(w.res.Maps)
+		for m := w.maps.all[i].m; m != nil; m = m.next {
+			f := &m.Found
 			if f.Map == nil || len(f.Holders) == 0 {
 				continue
 			}
@@ -208,10 +235,10 @@ func (w *walk) result() *Result {
 			f.Goroutines = slices.Compact(f.Goroutines)
 			w.res.Maps = append(w.res.Maps, f)
 		}
+		if same := w.res.Maps[from:]; len(same) > 1 {
+			slices.SortFunc(same, func(a, b *Found) int { return cmp.Compare(a.Type.Name, b.Type.Name) })
+		}
 	}
-	slices.SortFunc(w.res.Maps, func(a, b *Found) int {
-		return cmp.Or(cmp.Compare(a.Header.Addr, b.Header.Addr), cmp.Compare(a.Type.Name, b.Type.Name))
-	})
 	return w.res
 }
 
@@ -230,19 +257,24 @@ func Named(src Source, opts Options, exprs []target.Root) (*Result, error) {
 	// The expressions come last: what has a name of its own keeps it.
 	src.Roots = append(slices.Clip(src.Roots), exprs...)
 	res := Take(src, opts)
-	all := res.Maps
-	res.Maps, res.Lost = nil, nil
+	all, syncs := res.Maps, res.SyncMaps
+	res.Maps, res.SyncMaps, res.Lost = nil, nil, nil
 	for _, k := range keys {
 		for _, f := range all {
 			if f.Header.Addr == k.addr && sameLayout(f.Type, k.t) && !slices.Contains(res.Maps, f) {
 				res.Maps = append(res.Maps, f)
 			}
 		}
+		for _, m := range syncs {
+			if m.Addr == k.addr && m.Layout.Type == k.t && !slices.Contains(res.SyncMaps, m) {
+				res.SyncMaps = append(res.SyncMaps, m)
+			}
+		}
 	}
 	return res, nil
 }
 
-// mapKey is a header and the type under which it was met.
+// mapKey is a header and the type under which it was met, or a sync.Map's.
 type mapKey struct {
 	addr hmap.Addr
 	t    *hmap.Type
@@ -254,7 +286,7 @@ func resolve(src Source, r *target.Root) (mapKey, error) {
 	if r.Err != nil && r.Raw == nil {
 		return mapKey{}, fmt.Errorf("%s: %w", r.Name, r.Err)
 	}
-	t, data := r.Type, r.Raw
+	t, data, where := r.Type, r.Raw, r.Addr
 	if data == nil {
 		data = make([]byte, min(t.Size, maxValue))
 		if n, err := src.Memory.ReadMemory(data, r.Addr); n < len(data) {
@@ -262,6 +294,9 @@ func resolve(src Source, r *target.Root) (mapKey, error) {
 		}
 	}
 	for range maxIndirections {
+		if syncmap.Is(t) && where != 0 {
+			return mapKey{hmap.Addr(where), t}, nil
+		}
 		var at uint64
 		switch t.Kind {
 		case reflect.Map:
@@ -277,7 +312,7 @@ func resolve(src Source, r *target.Root) (mapKey, error) {
 				return mapKey{}, fmt.Errorf("%s: %w", r.Name, err)
 			}
 			if t = dyn; direct && dyn != nil {
-				data = data[len(data)/2:]
+				data, where = data[len(data)/2:], 0
 				continue
 			}
 			at = uint64(addr)
@@ -291,6 +326,7 @@ func resolve(src Source, r *target.Root) (mapKey, error) {
 		if n, err := src.Memory.ReadMemory(data, at); n < len(data) {
 			return mapKey{}, fmt.Errorf("%s: read %s at %#x: %w", r.Name, t, at, err)
 		}
+		where = at
 	}
 	return mapKey{}, &NotMapError{r.Name, r.Type.Name}
 }

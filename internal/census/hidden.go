@@ -102,7 +102,12 @@ func (w *walk) closures(t *hmap.Type) {
 	}
 	p := w.plans.of(t)
 	for i := range p.refs {
-		p.refs[i].kind = Closure
+		r := &p.refs[i]
+		r.kind = Closure
+		if name, ok := strings.CutPrefix(r.suffix, ".&"); ok && r.op == opPointer {
+			// Captured by reference: the variable is what the pointer points at.
+			r.suffix, r.variable = "."+name, true
+		}
 	}
 }
 
@@ -213,15 +218,6 @@ func (w *walk) reflected(it *item, s *sighting) {
 		w.meet(at, &sub.out.seen[i])
 	}
 }
-
-// isTrie reports whether t is a sync.Map, or the hash-trie that it is made of.
-func isTrie(t *hmap.Type) bool {
-	return t.Kind == reflect.Struct && (t.Name == "sync.Map" || strings.HasPrefix(t.Name, "internal/sync.HashTrieMap["))
-}
-
-// trie looks at a sync.Map. One of the read/dirty design consists of maps, which
-// are met by their types; of a hash-trie the entries are looked at here.
-func (w *walk) trie(from *node, r *ref, s *sighting) {}
 
 // specials looks at what the allocator keeps beside objects: finalizers and
 // cleanups. What a finalizer captured is alive, and so is what its object leads to.

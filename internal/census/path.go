@@ -168,7 +168,7 @@ func (b *pathText) place(r *ref) {
 		b.flush()
 		b.assert = r.assert
 	}
-	if r.op == opPointer && r.elem != nil && r.elem.Kind != reflect.Struct {
+	if r.op == opPointer && !r.variable && r.elem != nil && r.elem.Kind != reflect.Struct {
 		b.flush()
 		b.text, b.star = "*"+b.text, true
 	}

@@ -53,11 +53,34 @@ func readPlaces(t *testing.T, file string) (places []placed, garbage map[uint64]
 // source is what a census needs of a target.
 func source(t *testing.T, tg *target.Target) census.Source {
 	t.Helper()
-	roots, err := tg.Roots()
+	src, err := census.Of(tg)
 	if err != nil {
-		t.Errorf("roots: %v", err)
+		t.Errorf("source: %v", err)
 	}
-	return census.Source{Memory: tg.Memory(), Types: tg.Types(), Arch: tg.Arch(), Roots: roots}
+	return src
+}
+
+// atReturn runs a program to the return of main.main, and returns where its standard error
+// went.
+func atReturn(t *testing.T, bin string, args ...string) (tg *target.Target, stderr string) {
+	t.Helper()
+	stderr = filepath.Join(t.TempDir(), "stderr")
+	tg, err := target.Launch(bin, args, target.LaunchOptions{Stdin: os.DevNull, Stdout: os.DevNull, Stderr: stderr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := tg.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	stop, err := tg.Continue(ctx, target.Until{})
+	if err != nil || stop.Reason != target.MainReturn {
+		t.Fatalf("stop %+v: %v", stop, err)
+	}
+	return tg, stderr
 }
 
 // TestPlaces compares the census with what a program knows that puts thousands of
@@ -70,18 +93,7 @@ func TestPlaces(t *testing.T) {
 			}
 			t.Run(tc.Name+"/"+mode.Name, func(t *testing.T) {
 				bin := testenv.Build(t, tc, "places", mode.Flags...)
-				stderr := filepath.Join(t.TempDir(), "stderr")
-				tg, err := target.Launch(bin, nil, target.LaunchOptions{Stdin: os.DevNull, Stdout: os.DevNull, Stderr: stderr})
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer tg.Close()
-				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-				defer cancel()
-				stop, err := tg.Continue(ctx, target.Until{})
-				if err != nil || stop.Reason != target.MainReturn {
-					t.Fatalf("stop %+v: %v", stop, err)
-				}
+				tg, stderr := atReturn(t, bin)
 				places, garbage := readPlaces(t, stderr)
 				checkPlaces(t, census.Take(source(t, tg), census.Options{Depth: -1}), places, garbage)
 			})
@@ -110,13 +122,10 @@ func checkPlaces(t *testing.T, res *census.Result, places []placed, garbage map[
 	missing, unnamed := map[string]int{}, map[string]int{}
 	wrong := map[string]string{}
 	all := map[string]int{}
-	for i, p := range places {
+	for _, p := range places {
 		all[p.kind]++
 		f := found[p.header]
 		if f == nil {
-			if i > 3 && missing[p.kind]%50 == 0 {
-				println("MISSING", i, p.kind, places[i-1].kind, places[i-2].kind, places[i-3].kind)
-			}
 			missing[p.kind]++
 			continue
 		}
@@ -149,5 +158,73 @@ func checkPlaces(t *testing.T, res *census.Result, places []placed, garbage map[
 	for k, path := range wrong {
 		want, got, _ := strings.Cut(k, " ")
 		t.Errorf("%s is of kind %s, want %s", path, got, want)
+	}
+}
+
+// TestGoroutines: ten thousand goroutines, each with a map on its stack alone.
+func TestGoroutines(t *testing.T) {
+	for _, tc := range testenv.Toolchains(t) {
+		for _, mode := range testenv.Modes() {
+			if testing.Short() && mode.Name != "default" {
+				continue
+			}
+			t.Run(tc.Name+"/"+mode.Name, func(t *testing.T) {
+				n := 2000
+				if mode.Name == "default" {
+					n = 10000
+				}
+				bin := testenv.Build(t, tc, "goroutines", mode.Flags...)
+				tg, stderr := atReturn(t, bin, fmt.Sprint(n))
+				res := census.Take(source(t, tg), census.Options{Depth: -1})
+				for _, err := range res.Errors {
+					// A goroutine may be on its way to where it parks.
+					if !strings.Contains(err.Error(), "its stack is being moved") {
+						t.Errorf("census: %v", err)
+					}
+				}
+				if res.Goroutines < n {
+					t.Errorf("the stacks of %d goroutines were looked at; there are %d and more", res.Goroutines, n)
+				}
+				checkParked(t, res, stderr, n)
+			})
+		}
+	}
+}
+
+func checkParked(t *testing.T, res *census.Result, file string, n int) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[uint64]*census.Found{}
+	for _, f := range res.Maps {
+		found[uint64(f.Header.Addr)] = f
+	}
+	missing, nameless, lines := map[string]int{}, map[string]int{}, 0
+	for _, line := range strings.Split(string(text), "\n") {
+		var addr uint64
+		var kind string
+		if n, _ := fmt.Sscanf(line, "map %v %s", &addr, &kind); n != 2 {
+			continue
+		}
+		lines++
+		f := found[addr]
+		if f == nil {
+			missing[kind]++
+			continue
+		}
+		if f.Len != 1 || len(f.Broken)+len(f.Errors) > 0 || len(f.Goroutines) == 0 {
+			t.Errorf("%s, held by %q: len %d, broken %v, errors %v, goroutines %d", f.Header.Addr, paths(f), f.Len, f.Broken, f.Errors, f.Goroutines)
+		}
+		if f.Holders[0].Kind == census.Unknown {
+			nameless[kind]++
+		}
+	}
+	if lines != n || len(missing) > 0 {
+		t.Errorf("of %d maps these were not found: %v", lines, missing)
+	}
+	if len(nameless) > 0 {
+		t.Errorf("maps without a name: %v", nameless)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"hmaptools/internal/hmap"
+	"hmaptools/internal/syncmap"
 	"hmaptools/internal/target"
 )
 
@@ -22,7 +23,7 @@ const (
 	opChan              // a pointer to runtime.hchan
 	opArray             // n values of type to, in place
 	opPool              // the two pointers of a sync.Pool to its per-P caches
-	opTrie              // a sync.Map, or what it is made of since Go 1.24
+	opSync              // a sync.Map, or what it is made of since Go 1.24
 	opReflect           // a reflect.Value
 	opRoot              // not in memory: the variable at which a path starts
 )
@@ -37,9 +38,11 @@ type ref struct {
 	n    int64      // opArray: how many; opRoot: its place among the roots
 
 	suffix string // of the path, from the value's start: ".srv.sessions[3]"
-	assert string // a type, or a function, that is only known from what is there
-	root   *target.Root
-	keys   *keyText // of a map's entry: a node's index is the address of its key
+	// variable: opPointer; it has no name of its own, the suffix is what it points at.
+	variable bool
+	assert   string // a type, or a function, that is only known from what is there
+	root     *target.Root
+	keys     *keyText // of a map's entry: a node's index is the address of its key
 }
 
 // plan is what of a type's values is looked at.
@@ -167,11 +170,7 @@ func (ps *plans) addStruct(p *plan, t *hmap.Type, off int64, suffix string) {
 		}
 		return
 	case t.Name == "sync.entry":
-		// sync/map.go up to Go 1.19: p unsafe.Pointer // *interface{}
-		if f, ok := field(t, "p"); ok && f.Type.Kind == reflect.UnsafePointer && ps.any != nil {
-			special(opPointer, ps.any, f)
-			return
-		}
+		return // of a sync.Map, which is looked at as a whole
 	case t.Name == "runtime.gobuf":
 		// runtime2.go: ctxt is the closure of a goroutine that has not started.
 		if f, ok := field(t, "ctxt"); ok && f.Type.Kind == reflect.UnsafePointer {
@@ -183,9 +182,9 @@ func (ps *plans) addStruct(p *plan, t *hmap.Type, off int64, suffix string) {
 		return
 	case t.Name == "sync.Pool":
 		special(opPool, nil, hmap.Field{})
-	case isTrie(t):
-		special(opTrie, nil, hmap.Field{})
-		if t.Name != "sync.Map" {
+	case syncmap.Is(t):
+		special(opSync, nil, hmap.Field{})
+		if _, ok := field(t, "dirty"); !ok {
 			return
 		}
 	}
@@ -281,10 +280,10 @@ func leadsByKind(t *hmap.Type) bool {
 	case reflect.Struct:
 		switch t.Name {
 		case "runtime.hmap", "internal/runtime/maps.Map", "runtime.hchan", "runtime.funcval", "reflect.Value", "sync.Pool",
-			"runtime.gobuf", "sync.eface", "sync.entry":
+			"runtime.gobuf", "sync.eface":
 			return true
 		}
-		return isTrie(t)
+		return syncmap.Is(t)
 	}
 	return false
 }

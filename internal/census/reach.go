@@ -1,130 +1,266 @@
 package census
 
 import (
+	"cmp"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"hmaptools/internal/heap"
 	"hmaptools/internal/hmap"
+	"hmaptools/internal/stackmap"
 )
 
 // reach follows every word that may be a pointer, as a conservative garbage
 // collector does, from all that the typed walk has met and from everything that a
 // program may start at. It finds the words that hold a header and that no type
 // explains; a word in an object that nothing refers to is no holder.
+//
+// It goes in rounds: what one round reaches, the next looks into. Within a round
+// nothing is marked, so that several goroutines look at memory at a time, and what is
+// found does not depend on how many they are.
 type reach struct {
 	w      *walk
-	bits   []uint64          // a bit for each object of the heap: reached
-	first  []uint64          // by span: the index of its first object
-	header []uint64          // a bit for each object: the header of a map that was found
-	work   []uint64          // addresses of objects to look into
-	via    map[uint64]uint64 // the word by which an object was reached first
-	found  []uint64          // addresses of words
-	buf    []byte
+	bits   []uint64  // a bit for each object of the heap: reached
+	first  []uint64  // by span: the index of its first object
+	header []uint64  // a bit for each object: the header of a map that was found
+	via    []reached // the objects that were reached here, and the word by which first
+	sorted bool
+	found  []uint64 // addresses of words that hold a header
 }
 
+// look is what one goroutine sees in a round.
+type look struct {
+	*reach
+	buf   []byte
+	bytes uint64
+	found []uint64
+	news  []reached
+}
+
+// reached is an object that was not marked before, and a word that points at it.
+type reached struct{ obj, at uint64 }
+
 func newReach(w *walk) *reach {
-	r := &reach{w: w, via: map[uint64]uint64{}}
+	r := &reach{w: w}
 	n := uint64(0)
 	for i := range w.heap.Spans {
 		r.first = append(r.first, n)
 		n += w.heap.Spans[i].N
 	}
 	r.bits, r.header = make([]uint64, (n+63)/64), make([]uint64, (n+63)/64)
-	for addr := range w.maps {
-		if i, obj, ok := r.index(uint64(addr)); ok && obj == uint64(addr) {
-			r.header[i/64] |= 1 << (i % 64)
+	for _, m := range w.maps.all {
+		if k, slot, ok := r.object(uint64(m.header)); ok && r.start(k, slot) == uint64(m.header) {
+			set(r.header, r.first[k]+slot)
 		}
 	}
 	return r
 }
 
-// index returns the number of the allocated object that an address lies in, and
-// where that begins.
-func (r *reach) index(addr uint64) (i, obj uint64, ok bool) {
-	h := r.w.heap
-	k := h.SpanOf(hmap.Addr(addr))
-	if k < 0 {
+func set(bits []uint64, i uint64)      { bits[i/64] |= 1 << (i % 64) }
+func has(bits []uint64, i uint64) bool { return bits[i/64]&(1<<(i%64)) != 0 }
+
+// object returns the span and the slot of the allocated object that holds an address.
+func (r *reach) object(addr uint64) (k int, slot uint64, ok bool) {
+	if k = r.w.heap.SpanOf(hmap.Addr(addr)); k < 0 {
 		return 0, 0, false
 	}
-	s := &h.Spans[k]
-	if s.Manual {
-		return 0, 0, false
-	}
-	slot := (addr - uint64(s.Start)) / s.ElemSize
-	if !s.Allocated(slot) {
-		return 0, 0, false
-	}
-	return r.first[k] + slot, uint64(s.Start) + slot*s.ElemSize, true
+	s := &r.w.heap.Spans[k]
+	slot = s.Slot(hmap.Addr(addr))
+	return k, slot, !s.Manual && s.Allocated(slot)
 }
 
-// word looks at a word that lies at an address: it marks what it points at, and
-// notes it if that is a header.
-func (r *reach) word(at, x uint64) {
-	if x < minAddr {
-		return
+// start is where an object begins.
+func (r *reach) start(k int, slot uint64) uint64 {
+	s := &r.w.heap.Spans[k]
+	return uint64(s.Start) + slot*s.ElemSize
+}
+
+// mark marks the object that holds an address.
+func (r *reach) mark(addr uint64) {
+	if k, slot, ok := r.object(addr); ok {
+		set(r.bits, r.first[k]+slot)
 	}
-	i, obj, ok := r.index(x)
+}
+
+// word looks at a word that lies at an address: what it points at is reached, and it
+// is noted if that is a header. Address 0 stands for a word that may be an old one,
+// which holds nothing.
+func (l *look) word(at, x uint64) {
+	k, slot, ok := l.object(x)
 	if !ok {
 		return
 	}
-	if obj == x && r.header[i/64]&(1<<(i%64)) != 0 {
-		if _, held := r.w.held[at]; !held && at != 0 {
-			r.found = append(r.found, at)
+	i := l.first[k] + slot
+	if has(l.header, i) && at != 0 && l.start(k, slot) == x {
+		if !l.w.held.has(at) {
+			l.found = append(l.found, at)
 		}
 	}
-	if r.mark(i, obj) && at != 0 {
-		r.via[obj] = at
+	if !l.w.heap.Spans[k].NoScan && !has(l.bits, i) {
+		l.news = append(l.news, reached{l.start(k, slot), at})
 	}
-}
-
-// mark notes that an object is reached, and reports whether that is news.
-func (r *reach) mark(i, obj uint64) bool {
-	if r.bits[i/64]&(1<<(i%64)) != 0 {
-		return false
-	}
-	r.bits[i/64] |= 1 << (i % 64)
-	r.work = append(r.work, obj)
-	return true
 }
 
 // stretch looks at the words of a stretch of memory.
-func (r *reach) stretch(lo, hi uint64) {
-	ptr := uint64(r.w.plans.ptr)
+func (l *look) stretch(lo, hi uint64) {
+	ptr := uint64(l.w.plans.ptr)
 	lo = (lo + ptr - 1) &^ (ptr - 1)
 	for lo < hi {
-		n := min(hi-lo, chunkBytes)
-		if uint64(cap(r.buf)) < n {
-			r.buf = make([]byte, max(n, 4<<10))
-		}
-		data := r.buf[:n]
-		got, _ := r.w.src.Memory.ReadMemory(data, lo)
-		r.w.res.Bytes += uint64(max(got, 0))
-		for i := uint64(0); i+ptr <= uint64(max(got, 0)); i += ptr {
-			r.word(lo+i, wordOf(data[i:i+ptr]))
-		}
-		if got < len(data) {
+		data := l.read(lo, min(hi-lo, chunkBytes))
+		l.words(data, lo)
+		if len(data) == 0 {
 			return
 		}
-		lo += n
+		lo += uint64(len(data)) &^ (ptr - 1)
+		if uint64(len(data)) < ptr {
+			return
+		}
 	}
 }
 
-// run follows all words from the objects that are marked.
-func (r *reach) run() {
-	for len(r.work) > 0 {
-		batch := r.work
-		r.work = nil
-		if len(batch) >= sortedItems {
-			slices.Sort(batch)
+// read reads memory; what it returns is shorter where that cannot be read.
+func (l *look) read(at, n uint64) []byte {
+	if uint64(cap(l.buf)) < n {
+		l.buf = make([]byte, max(n, 64<<10))
+	}
+	got, _ := l.w.src.Memory.ReadMemory(l.buf[:n], at)
+	l.bytes += uint64(max(got, 0))
+	return l.buf[:max(got, 0)]
+}
+
+// words looks at words that lie at an address.
+func (l *look) words(data []byte, at uint64) {
+	ptr := l.w.plans.ptr
+	for i := 0; i+int(ptr) <= len(data); i += int(ptr) {
+		if x := wordOf(data[i : i+int(ptr)]); x >= minAddr {
+			l.word(at+uint64(i), x)
 		}
-		for _, obj := range batch {
-			k := r.w.heap.SpanOf(hmap.Addr(obj))
-			s := &r.w.heap.Spans[k]
-			if s.NoScan {
-				continue
+	}
+}
+
+// span looks into the marked objects of a span: neighbours are read at once.
+func (l *look) span(k int) {
+	s := &l.w.heap.Spans[k]
+	if s.NoScan || s.Manual {
+		return
+	}
+	marked := func(slot uint64) bool { return has(l.bits, l.first[k]+slot) }
+	per := max(1, chunkBytes/s.ElemSize)
+	for slot := uint64(0); slot < s.N; {
+		if !marked(slot) {
+			slot++
+			continue
+		}
+		last := slot
+		for next := slot + 1; next < s.N && next < slot+per; next++ {
+			if marked(next) {
+				last = next
 			}
-			r.stretch(obj, obj+s.ElemSize)
 		}
+		at := l.start(k, slot)
+		if s.ElemSize > chunkBytes {
+			l.stretch(at, at+s.ElemSize)
+			slot = last + 1
+			continue
+		}
+		data := l.read(at, (last-slot+1)*s.ElemSize)
+		for ; slot <= last; slot++ {
+			off := l.start(k, slot) - at
+			if marked(slot) && off < uint64(len(data)) {
+				l.words(data[off:min(uint64(len(data)), off+s.ElemSize)], at+off)
+			}
+		}
+	}
+}
+
+const (
+	// spansPerTurn and objectsPerTurn are how many a goroutine looks at in one go.
+	spansPerTurn   = 64
+	objectsPerTurn = 1 << 10
+)
+
+// round has goroutines look at n things, some at a time, and then marks what they have
+// reached. It returns the objects that are marked now and were not before.
+func (r *reach) round(n, perTurn int, at func(l *look, i int)) []uint64 {
+	var next atomic.Int64
+	looks := make([]*look, max(1, min(r.w.workers, (n+perTurn-1)/perTurn)))
+	var group sync.WaitGroup
+	for i := range looks {
+		l := &look{reach: r}
+		looks[i] = l
+		work := func() {
+			for {
+				to := int(next.Add(int64(perTurn)))
+				for i := to - perTurn; i < min(to, n); i++ {
+					at(l, i)
+				}
+				if to >= n {
+					return
+				}
+			}
+		}
+		if len(looks) == 1 {
+			work()
+		} else {
+			group.Go(work)
+		}
+	}
+	group.Wait()
+	var news []reached
+	for _, l := range looks {
+		r.w.res.Bytes += l.bytes
+		r.found = append(r.found, l.found...)
+		news = append(news, l.news...)
+	}
+	// Of several words that point at an object the first leads to it; a word that has
+	// no address, only if no other does.
+	slices.SortFunc(news, func(a, b reached) int { return cmp.Or(cmp.Compare(a.obj, b.obj), cmp.Compare(a.at-1, b.at-1)) })
+	news = slices.CompactFunc(news, func(a, b reached) bool { return a.obj == b.obj })
+	marked := make([]uint64, len(news))
+	for i, x := range news {
+		r.mark(x.obj)
+		marked[i] = x.obj
+	}
+	r.via = append(r.via, news...)
+	return marked
+}
+
+// leads returns the word by which an object was reached first; ok is false if a type
+// leads to it, or none that has an address.
+func (r *reach) leads(obj uint64) (at uint64, ok bool) {
+	if !r.sorted {
+		r.sorted = true
+		slices.SortFunc(r.via, func(a, b reached) int { return cmp.Compare(a.obj, b.obj) })
+	}
+	i, ok := slices.BinarySearchFunc(r.via, obj, func(x reached, obj uint64) int { return cmp.Compare(x.obj, obj) })
+	if !ok || r.via[i].at == 0 {
+		return 0, false
+	}
+	return r.via[i].at, true
+}
+
+// run looks into all that is marked, then at stacks and package variables, and goes on
+// with what is reached.
+func (r *reach) run() {
+	w := r.w
+	stretches := w.data()
+	rest := r.round(len(w.heap.Spans), spansPerTurn, (*look).span)
+	rest = append(rest, r.round(len(stretches), 1, func(l *look, i int) { l.stretch(stretches[i].lo, stretches[i].hi) })...)
+	rest = append(rest, r.round(len(w.stackWords), objectsPerTurn, func(l *look, i int) {
+		x := &w.stackWords[i]
+		if x.kind == stackmap.Conservative {
+			l.word(0, x.value)
+		} else {
+			l.word(x.addr, x.value)
+		}
+	})...)
+	for len(rest) > 0 {
+		rest = r.round(len(rest), objectsPerTurn, func(l *look, i int) {
+			if s := &w.heap.Spans[w.heap.SpanOf(hmap.Addr(rest[i]))]; !s.NoScan {
+				l.stretch(rest[i], rest[i]+s.ElemSize)
+			}
+		})
 	}
 }
 
@@ -135,43 +271,30 @@ func (w *walk) unexplained() {
 		return
 	}
 	r := newReach(w)
-	for o := range w.seen {
-		if i, obj, ok := r.index(o.addr); ok {
-			r.mark(i, obj)
-		}
-	}
+	w.seen.each(func(addr uint64, _ uint32, _ *node) { r.mark(addr) })
 	for _, rs := range w.runs {
 		for i := range rs {
-			if i, obj, ok := r.index(rs[i].lo); ok {
-				r.mark(i, obj)
-			}
+			r.mark(rs[i].lo)
 		}
 	}
-	for addr := range w.maps {
-		if i, obj, ok := r.index(uint64(addr)); ok {
-			r.mark(i, obj)
-		}
-	}
-	slices.Sort(r.work)
-	for _, e := range w.data() {
-		r.stretch(e.lo, e.hi)
+	for _, m := range w.maps.all {
+		r.mark(uint64(m.header))
 	}
 	r.run()
 	slices.Sort(r.found)
-	r.found = slices.Compact(r.found)
-	r.found = slices.DeleteFunc(r.found, w.inQueue)
+	r.found = slices.DeleteFunc(slices.Compact(r.found), w.inQueue)
 	if len(r.found) == 0 {
 		return
 	}
-	names := newNamer(w, r.via)
+	names := newNamer(w, r)
+	word := make([]byte, w.plans.ptr)
 	for _, at := range r.found {
-		word := make([]byte, w.plans.ptr)
 		if n, _ := w.src.Memory.ReadMemory(word, at); n < len(word) {
 			continue
 		}
-		if m := w.maps[hmap.Addr(wordOf(word))]; m != nil {
+		if m := w.maps.get(hmap.Addr(wordOf(word))); m != nil {
 			if h, ok := names.holder(at); ok {
-				w.held[at] = struct{}{}
+				w.held.add(at)
 				m.add(h)
 				w.res.Unknown++
 			}
@@ -188,10 +311,7 @@ func (w *walk) inQueue(at uint64) bool {
 	}
 	p := w.plans.byType[t]
 	o, place := w.heap.Find(hmap.Addr(at))
-	if p == nil || place != heap.Object {
-		return false
-	}
-	if _, is := w.seen[object{uint64(o.Start), p.id}]; !is {
+	if p == nil || place != heap.Object || !w.seen.has(uint64(o.Start), p) {
 		return false
 	}
 	_, part := descend(t, int64(at-uint64(o.Start)))
@@ -213,8 +333,9 @@ func (w *walk) data() []extent {
 		}
 		word := func(name string) uint64 { f := rec.Field(name); return f.Uint(buf) }
 		for _, s := range [][2]string{{"data", "edata"}, {"bss", "ebss"}} {
-			if lo, hi := word(s[0]), word(s[1]); lo < hi && hi-lo < maxArray {
-				es = append(es, extent{lo, hi})
+			lo, hi := word(s[0]), word(s[1])
+			for ; lo < hi && hi-lo < maxArray; lo += chunkBytes {
+				es = append(es, extent{lo, min(hi, lo+chunkBytes)})
 			}
 		}
 		at = hmap.Addr(word("next"))

@@ -18,7 +18,10 @@ type item struct {
 	first int64 // index of the first; -1: there is one value, and it has none
 	node  *node
 	kind  Kind // of a holder that is the value itself
-	found *met // a map whose entries are to be looked at; then nothing but node is set
+	// found is a map whose entries are to be looked at, sync a sync.Map: then only
+	// addr and node are set of the others.
+	found *met
+	sync  *SyncMap
 }
 
 // sighting is a place of an object, and the words that lie there.
@@ -149,6 +152,10 @@ func (s *scanner) item(it *item, i int32) {
 		s.entries(it, i)
 		return
 	}
+	if it.sync != nil {
+		s.syncEntries(it, i)
+		return
+	}
 	size := it.plan.size
 	per := max(1, chunkBytes/size)
 	for k := int64(0); k < it.n; k += per {
@@ -198,7 +205,7 @@ func (s *scanner) value(p *plan, data []byte, addr uint64, index int64, kind Kin
 		}
 		d := data[r.off:]
 		switch r.op {
-		case opArray, opPool, opTrie:
+		case opArray, opPool, opSync:
 			if addr == 0 {
 				continue // too large for registers
 			}

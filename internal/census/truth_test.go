@@ -63,11 +63,7 @@ func stopAt(t *testing.T, tc testenv.Toolchain, bin string, until target.Until, 
 
 func (s *stopped) take(t *testing.T) {
 	t.Helper()
-	roots, err := s.Roots()
-	if err != nil {
-		t.Errorf("roots: %v", err)
-	}
-	s.src = census.Source{Memory: s.Memory(), Types: s.Types(), Roots: roots}
+	s.src = source(t, s.Target)
 	s.res = census.Take(s.src, census.Options{Depth: -1})
 	for _, err := range s.res.Errors {
 		t.Errorf("census: %v", err)

@@ -15,10 +15,10 @@ import (
 // there on by offsets.
 type namer struct {
 	w       *walk
-	via     map[uint64]uint64
-	typed   []typed        // what the typed walk has met, by address
-	globals []*target.Root // package variables by address
-	longest uint64         // of typed
+	reach   *reach
+	typed   map[uint64]typed // by address, of those that are asked for
+	globals []*target.Root   // package variables by address
+	stack   map[uint64]*stackWord
 }
 
 // typed is a stretch of memory whose type is known, as the walk met it.
@@ -29,28 +29,52 @@ type typed struct {
 	first  int64
 }
 
-func newNamer(w *walk, via map[uint64]uint64) *namer {
-	nm := &namer{w: w, via: via}
+// better reports whether x says more of a place than y: the longer of two stretches
+// does.
+func (x *typed) better(y *typed) bool {
+	return cmp.Or(cmp.Compare(y.hi-y.lo, x.hi-x.lo), cmp.Compare(x.lo, y.lo), cmp.Compare(x.plan.id, y.plan.id)) < 0
+}
+
+// newNamer gets ready to name the words that were found.
+func newNamer(w *walk, r *reach) *namer {
+	nm := &namer{w: w, reach: r, typed: map[uint64]typed{}, stack: make(map[uint64]*stackWord, len(w.stackWords))}
+	for i := range w.stackWords {
+		nm.stack[w.stackWords[i].addr] = &w.stackWords[i]
+	}
+	// What may be asked for: the words, and those that lead to them.
+	var asked []uint64
+	for _, at := range r.found {
+		for range maxVia + 1 {
+			asked = append(asked, at)
+			o, _ := w.heap.Find(hmap.Addr(at))
+			var ok bool
+			if at, ok = r.leads(uint64(o.Start)); !ok {
+				break
+			}
+		}
+	}
+	slices.Sort(asked)
+	asked = slices.Compact(asked)
 	byID := make([]*plan, len(w.plans.byType))
 	for _, p := range w.plans.byType {
 		byID[p.id] = p
 	}
 	add := func(t typed) {
-		nm.typed = append(nm.typed, t)
-		nm.longest = max(nm.longest, t.hi-t.lo)
+		i, _ := slices.BinarySearch(asked, t.lo)
+		for ; i < len(asked) && asked[i] < t.hi; i++ {
+			if old, ok := nm.typed[asked[i]]; !ok || t.better(&old) {
+				nm.typed[asked[i]] = t
+			}
+		}
 	}
-	for o, n := range w.seen {
-		add(typed{o.addr, o.addr + uint64(byID[o.plan].size), byID[o.plan], n, -1})
-	}
+	w.seen.each(func(addr uint64, id uint32, n *node) {
+		add(typed{addr, addr + uint64(byID[id].size), byID[id], n, -1})
+	})
 	for o, rs := range w.runs {
 		for _, r := range rs {
 			add(typed{r.lo, r.hi, byID[o.plan], r.node, r.first})
 		}
 	}
-	// The longest first among those that begin at one address: it says most.
-	slices.SortFunc(nm.typed, func(a, b typed) int {
-		return cmp.Or(cmp.Compare(a.lo, b.lo), cmp.Compare(b.hi, a.hi), cmp.Compare(a.plan.id, b.plan.id))
-	})
 	for i := range w.src.Roots {
 		if r := &w.src.Roots[i]; r.Kind == target.Global && r.Addr != 0 && r.Type != nil {
 			nm.globals = append(nm.globals, r)
@@ -64,8 +88,12 @@ func newNamer(w *walk, via map[uint64]uint64) *namer {
 const maxVia = 16
 
 // holder makes a holder of the word at an address. It is none if it is a number of the
-// runtime's own, in a queue of the garbage collector's for instance.
+// runtime's own, in a queue of the garbage collector's for instance, or a copy in a
+// frame of the runtime's for the time of an operation.
 func (nm *namer) holder(at uint64) (Holder, bool) {
+	if x := nm.stack[at]; x != nil && x.frame >= 0 && isRuntime(nm.w.frames[x.frame].fn) {
+		return Holder{}, false
+	}
 	text, t, root := nm.place(at, maxVia)
 	if t != nil && !t.Pointers() && root != nil && root.Kind == target.Global && isRuntimes(root.Name) {
 		return Holder{}, false
@@ -83,7 +111,11 @@ func (nm *namer) holder(at uint64) (Holder, bool) {
 // place says where a word lies, of which type it is, nil if that is not known, and
 // to which variable that belongs, nil if to none.
 func (nm *namer) place(at uint64, depth int) (text string, t *hmap.Type, root *target.Root) {
-	if x := nm.typedAt(at); x != nil {
+	if x := nm.stack[at]; x != nil {
+		root = nm.w.stackRoot(x)
+		return root.Name, nil, root
+	}
+	if x, ok := nm.typed[at]; ok {
 		text, off := x.node.String(), int64(at-x.lo)
 		if x.first >= 0 {
 			text += "[" + strconv.FormatInt(x.first+off/x.plan.size, 10) + "]"
@@ -102,7 +134,7 @@ func (nm *namer) place(at uint64, depth int) (text string, t *hmap.Type, root *t
 		return g.Name + rest, t, g
 	}
 	o, _ := nm.w.heap.Find(hmap.Addr(at))
-	from, ok := nm.via[uint64(o.Start)]
+	from, ok := nm.reach.leads(uint64(o.Start))
 	if !ok || depth == 0 {
 		return fmt.Sprintf("%#x", at), nil, nil
 	}
@@ -132,28 +164,6 @@ func (nm *namer) place(at uint64, depth int) (text string, t *hmap.Type, root *t
 		return "*" + text, nil, root
 	}
 	return fmt.Sprintf("*(%s%+d)", text, off), nil, root
-}
-
-// typedAt is what the typed walk has met at an address, the longest if it has met
-// several things.
-func (nm *namer) typedAt(at uint64) *typed {
-	i, _ := slices.BinarySearchFunc(nm.typed, at, func(t typed, at uint64) int {
-		if t.lo <= at {
-			return -1
-		}
-		return 1
-	})
-	var best *typed
-	for i--; i >= 0 && at-nm.typed[i].lo < nm.longest; i-- {
-		x := &nm.typed[i]
-		if at < x.hi && (best == nil || x.hi-x.lo > best.hi-best.lo) {
-			best = x
-		}
-		if best != nil && at-x.lo > best.hi-best.lo {
-			break
-		}
-	}
-	return best
 }
 
 // descend says which part of a value lies at an offset: ".a[3].b", and its type.

@@ -32,7 +32,8 @@ type object struct {
 
 // met is a map that was met.
 type met struct {
-	*Found
+	Found
+	first      [1]Holder // most maps have one
 	header     hmap.Addr
 	t          *hmap.Type
 	keys       *plan // nil: they lead nowhere
@@ -50,16 +51,23 @@ type walk struct {
 	plans   *plans
 	heap    *heap.Heap // nil if it cannot be read
 
-	maps   map[hmap.Addr]*met
+	maps   *mets
 	fresh  []*met // to be inspected
-	seen   map[object]*node
+	seen   *seen
 	runs   runs
-	held   map[uint64]struct{} // addresses of words
+	held   *words
 	queue  []item
 	refs   map[refKey]*ref
 	fields map[*hmap.Type][2]*plan
 	roots  int64     // that were started at
 	later  []pending // words of the runtime's own that hold a header
+
+	stackWords []stackWord
+	frames     []stackFrame
+	goroutines int // whose stacks were looked at
+
+	syncs     map[hmap.Addr]bool // sync.Maps that were met
+	syncTypes map[*hmap.Type]*syncType
 
 	runtime   runtimeFacts
 	sightings sync.Pool // of *[]sighting
@@ -82,8 +90,8 @@ func newWalk(src Source, opts Options) *walk {
 	src.Memory = &cache{mem: src.Memory}
 	w := &walk{
 		src: src, opts: opts, res: &Result{}, workers: workers(), plans: newPlans(src.Types),
-		maps: map[hmap.Addr]*met{}, seen: map[object]*node{}, held: map[uint64]struct{}{},
 		refs: map[refKey]*ref{}, fields: map[*hmap.Type][2]*plan{}, runs: runs{},
+		syncs: map[hmap.Addr]bool{}, syncTypes: map[*hmap.Type]*syncType{},
 	}
 	if opts.Hashes {
 		w.workers = 1 // the hash has a buffer
@@ -92,6 +100,7 @@ func newWalk(src Source, opts Options) *walk {
 	if w.heap, err = heap.Read(src.Memory, src.Types); err != nil {
 		w.fail(err)
 	}
+	w.seen, w.maps, w.held = newSeen(w.heap), newMets(w.heap), newWords(w.heap, w.plans.ptr)
 	w.runtime = readRuntime(src.Types)
 	w.sightings.New = func() any { return new([]sighting) }
 	return w
@@ -167,11 +176,9 @@ func (w *walk) push(it item) {
 		w.pushRun(it)
 		return
 	}
-	key := object{it.addr, it.plan.id}
-	if _, ok := w.seen[key]; ok {
+	if !w.seen.add(it.addr, it.plan, it.node) {
 		return
 	}
-	w.seen[key] = it.node
 	w.res.Objects++
 	w.queue = append(w.queue, it)
 }
@@ -251,8 +258,8 @@ func (w *walk) follow(it *item, s *sighting) {
 		w.channel(it.node, r, s.index, s.w[0])
 	case opPool:
 		w.pool(it.node, r, s)
-	case opTrie:
-		w.trie(it.node, r, s)
+	case opSync:
+		w.syncMap(it.node, r, s)
 	case opReflect:
 		w.reflected(it, s)
 	}
@@ -264,8 +271,7 @@ func (w *walk) pointer(from *node, r *ref, index int64, addr uint64, elem *hmap.
 	if len(p.refs) == 0 {
 		return
 	}
-	key := object{addr, p.id}
-	if _, ok := w.seen[key]; ok {
+	if w.seen.has(addr, p) {
 		return
 	}
 	if !w.fits(addr, uint64(p.size)) {
@@ -390,7 +396,7 @@ func (w *walk) holder(it *item, s *sighting) Holder {
 func (w *walk) hold(it *item, s *sighting) {
 	header, t := hmap.Addr(s.w[0]), s.ref.t
 	if s.addr != 0 {
-		if _, ok := w.held[s.addr]; ok {
+		if w.held.has(s.addr) {
 			return
 		}
 	}
@@ -401,7 +407,7 @@ func (w *walk) hold(it *item, s *sighting) {
 		}
 	}
 	if s.addr != 0 {
-		w.held[s.addr] = struct{}{}
+		w.held.add(s.addr)
 	}
 	h := w.holder(it, s)
 	if h.root().Kind == target.Expr && len(m.Holders) > 0 {
@@ -421,8 +427,9 @@ func (w *walk) discover(it *item, s *sighting, header hmap.Addr, t *hmap.Type) *
 		w.res.Stale++
 		return nil
 	}
-	m := &met{Found: &Found{}, t: t, node: it.node.child(s.ref, s.index), next: w.maps[header], header: header}
-	w.maps[header] = m
+	m := &met{t: t, node: it.node.child(s.ref, s.index), header: header}
+	m.Holders = m.first[:0]
+	w.maps.add(m)
 	w.fresh = append(w.fresh, m)
 	return m
 }
@@ -505,9 +512,7 @@ func (w *walk) inside(m *met) {
 	l := m.Layout
 	fs, ok := w.fields[m.t]
 	if !ok {
-		text := hmap.NewFormatter(w.src.Memory, w.src.Types)
-		text.MaxText = 60
-		fs = [2]*plan{w.entryPlan(l.Key, l.Key, true, text), w.entryPlan(l.Elem, l.Key, false, text)}
+		fs[0], fs[1] = w.entryPlans(l.Key, l.Elem)
 		w.fields[m.t] = fs
 	}
 	m.keys, m.elems = fs[0], fs[1]
@@ -521,6 +526,13 @@ func (w *walk) inside(m *met) {
 		return
 	}
 	w.queue = append(w.queue, item{addr: uint64(m.header), node: m.node, found: m})
+}
+
+// entryPlans are the plans for the keys and the elems of a map.
+func (w *walk) entryPlans(key, elem *hmap.Type) (keys, elems *plan) {
+	text := hmap.NewFormatter(w.src.Memory, w.src.Types)
+	text.MaxText = 60
+	return w.entryPlan(key, key, true, text), w.entryPlan(elem, key, false, text)
 }
 
 // entryPlan is the plan for keys or elems of a map: that of their type, with places
@@ -545,7 +557,7 @@ func (w *walk) entryPlan(t, key *hmap.Type, inKey bool, text *hmap.Formatter) *p
 // type that says the same of its memory: m and T(m) are one map. Optimised code of
 // a generic function knows only the shape of a map's type; any other type is better.
 func (w *walk) known(header hmap.Addr, t *hmap.Type) *met {
-	for m := w.maps[header]; m != nil; m = m.next {
+	for m := w.maps.get(header); m != nil; m = m.next {
 		if !sameLayout(m.t, t) {
 			continue
 		}

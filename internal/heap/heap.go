@@ -15,6 +15,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math/bits"
 	"slices"
 	"sort"
 
@@ -55,6 +56,17 @@ type Span struct {
 
 	bits []byte // a bit for each slot from freeIndex on: allocated
 	from uint64 // slots before it are allocated
+	// magic turns the division by ElemSize into a multiplication, as divMul of the
+	// runtime does: right for all offsets in a span of a size class.
+	magic uint32
+}
+
+// Slot is the index of the slot that holds an address of the span.
+func (s *Span) Slot(a hmap.Addr) uint64 {
+	if s.N == 1 {
+		return 0
+	}
+	return uint64(a-s.Start) * uint64(s.magic) >> 32
 }
 
 // Allocated reports whether slot i holds an object. Garbage that has not been
@@ -79,7 +91,10 @@ type Heap struct {
 	PageSize uint64
 
 	chunks []chunk
-	bounds []extent // all that the heap has mapped, free pages included
+	first  uint64    // number of the first chunk of 64 MiB
+	dense  [][]int32 // pages of the chunk first+i, where there are not too many
+	shift  int       // log2 of PageSize
+	bounds []extent  // all that the heap has mapped, free pages included
 }
 
 const (
@@ -101,6 +116,7 @@ const (
 	maxSpanSlots = 1 << 20 // of small objects: 8 KiB of 8 bytes have 1024
 	maxSpanBytes = 1 << 44
 	maxChunks    = 1 << 20
+	maxDense     = 1 << 16 // 4 TiB of addresses: heaps lie together
 )
 
 // errNone says that the target has no heap yet, or none that can be found.
@@ -160,6 +176,14 @@ func (h *Heap) index() error {
 			c.pages[uint64(at-c.base)/h.PageSize] = int32(i + 1)
 		}
 	}
+	h.shift = bits.TrailingZeros64(h.PageSize)
+	h.first = uint64(h.chunks[0].base) >> chunkShift
+	if n := uint64(h.chunks[len(h.chunks)-1].base)>>chunkShift - h.first; n < maxDense {
+		h.dense = make([][]int32, n+1)
+		for i := range h.chunks {
+			h.dense[uint64(h.chunks[i].base)>>chunkShift-h.first] = h.chunks[i].pages
+		}
+	}
 	slices.SortFunc(h.bounds, func(a, b extent) int { return cmp.Compare(a.lo, b.lo) })
 	merged := h.bounds[:0]
 	for _, e := range h.bounds {
@@ -191,6 +215,13 @@ func (h *Heap) chunkOf(a hmap.Addr, add bool) *chunk {
 // SpanOf returns the index in Spans of the span that holds an address, -1 if none
 // does.
 func (h *Heap) SpanOf(a hmap.Addr) int {
+	if h.dense != nil {
+		i := uint64(a)>>chunkShift - h.first
+		if i >= uint64(len(h.dense)) || h.dense[i] == nil {
+			return -1
+		}
+		return int(h.dense[i][uint64(a)&(chunkBytes-1)>>h.shift]) - 1
+	}
 	c := h.chunkOf(a, false)
 	if c == nil {
 		return -1
@@ -212,7 +243,7 @@ func (h *Heap) Find(a hmap.Addr) (Obj, Place) {
 	if s.Manual {
 		return Obj{s.Start, s.Bytes}, Manual
 	}
-	slot := uint64(a-s.Start) / s.ElemSize
+	slot := s.Slot(a)
 	o := Obj{s.Start + hmap.Addr(slot*s.ElemSize), s.ElemSize}
 	if !s.Allocated(slot) {
 		return o, Free

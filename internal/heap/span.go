@@ -3,6 +3,7 @@ package heap
 import (
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 
 	"hmaptools/internal/hmap"
@@ -30,6 +31,10 @@ type reader struct {
 type inlineMarks struct {
 	size, off, bytes uint64 // of the record, and of the bits in it; size 0: nowhere
 }
+
+// maxClassBytes bounds a span of a size class: 10 pages at most, in runtime/sizeclasses.go
+// of all versions.
+const maxClassBytes = 1 << 20
 
 // The classes of objects whose marks are inline, heapBitsInSpan and
 // gcUsesSpanInlineMarkBits of runtime: 16 to 512 bytes.
@@ -198,6 +203,10 @@ func (r *reader) span(at hmap.Addr) (s Span, ok bool, err error) {
 	if s.ElemSize == 0 || s.N == 0 || s.N > max(1, maxSpanSlots) || s.N > s.Bytes/min(s.ElemSize, s.Bytes) {
 		return Span{}, false, fmt.Errorf("%d objects of %d bytes in %d pages", s.N, s.ElemSize, pages)
 	}
+	if s.N > 1 && s.ElemSize > math.MaxUint32 || s.N > 1 && s.Bytes > maxClassBytes {
+		return Span{}, false, fmt.Errorf("%d objects of %d bytes in %d pages", s.N, s.ElemSize, pages)
+	}
+	s.magic = math.MaxUint32/uint32(min(s.ElemSize, math.MaxUint32)) + 1
 	s.NoScan = r.spanclass.Uint(r.buf)&1 != 0
 	s.Specials = hmap.Addr(r.specials.Uint(r.buf))
 	if r.largeType.Size > 0 {

@@ -48,6 +48,7 @@ type Types struct {
 	iface   *ifaceLayout
 	dynamic map[ifaceKey]dynamicType
 	aes     *aesHash
+	desc    *descriptors
 }
 
 // NewTypes returns the types that info describes. mem is asked for the few
@@ -85,31 +86,20 @@ func (ts *Types) OfDescriptor(addr Addr) (*Type, error) {
 		}
 		return t, nil
 	}
-	return ts.ofDescriptor(addr, maxPointers)
-}
-
-// maxPointers bounds a pointer to a pointer to ... that has no entry of its own.
-const maxPointers = 8
-
-func (ts *Types) ofDescriptor(addr Addr, depth int) (*Type, error) {
 	var t *Type
 	var err error
 	if off, ok := ts.info.RuntimeType(uint64(addr)); ok {
 		if t, err = ts.At(off); err != nil {
 			return nil, err
 		}
-	} else if elem, ok := ts.pointerElem(addr); ok && depth > 0 {
-		// A pointer type that only interfaces hold has no entry in optimised
-		// programs of Go 1.22 to 1.24: what it points at has.
-		if e, err := ts.ofDescriptor(elem, depth-1); err == nil {
-			t = &Type{Name: "*" + e.Name, Kind: reflect.Pointer, Size: int64(ts.PtrSize()), elem: lazyType{t: e}}
-		}
+	} else {
+		t, err = ts.fromDescriptor(addr)
 	}
 	if t != nil || len(ts.byAddr) < maxDynamic {
 		ts.byAddr[addr] = t
 	}
 	if t == nil {
-		return nil, fmt.Errorf("read type descriptor at %s: no debug information for it", addr)
+		return nil, fmt.Errorf("read type descriptor at %s: no debug information for it: %w", addr, err)
 	}
 	return t, nil
 }

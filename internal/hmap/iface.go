@@ -13,9 +13,7 @@ type ifaceLayout struct {
 	itabType RecordField
 	direct   RecordField // of the type descriptor
 	mask     uint64
-	// A descriptor's kind, and what that of a pointer type points at.
-	kind, elem RecordField
-	err        error
+	err      error
 }
 
 // Dynamic returns the type of the value that an interface of type t holds, and
@@ -87,48 +85,23 @@ func (ts *Types) describe(l *ifaceLayout, key ifaceKey) (*Type, bool, error) {
 	return t, word(flags)&l.mask != 0, nil
 }
 
-// pointerElem reads which type the pointer type with the descriptor at addr points
-// at; ok is false if it is none.
-func (ts *Types) pointerElem(addr Addr) (elem Addr, ok bool) {
-	const kindMask = 1<<5 - 1 // abi.KindMask; the bits above were flags up to Go 1.25
-	l := ts.ifaces()
-	if l.kind.Size == 0 || l.elem.Size == 0 {
-		return 0, false
-	}
-	buf := make([]byte, max(l.kind.Off+l.kind.Size, l.elem.Off+l.elem.Size))
-	if err := read(ts.mem, "type descriptor", buf, addr); err != nil {
-		return 0, false
-	}
-	if reflect.Kind(l.kind.Uint(buf)&kindMask) != reflect.Pointer {
-		return 0, false
-	}
-	return Addr(l.elem.Uint(buf)), true
-}
-
 func (ts *Types) ifaces() *ifaceLayout {
 	if ts.iface != nil {
 		return ts.iface
 	}
 	l := &ifaceLayout{}
 	ts.iface = l
-	find := func(into *RecordField, alternatives ...[2]string) bool {
+	pick := func(into *RecordField, alternatives ...[2]string) {
 		for _, a := range alternatives {
 			if t := ts.named(a[0]); t != nil {
 				if f, ok := fieldNamed(t, a[1]); ok && f.Type.Size <= 8 && f.Off >= 0 && f.Off < maxDescriptor {
 					*into = RecordField{Name: a[1], Off: int(f.Off), Size: int(f.Type.Size)}
-					return true
+					return
 				}
 			}
 		}
-		return false
+		l.err = &LayoutError{"interfaces", alternatives[0][0] + "." + alternatives[0][1]}
 	}
-	pick := func(into *RecordField, alternatives ...[2]string) {
-		if !find(into, alternatives...) {
-			l.err = &LayoutError{"interfaces", alternatives[0][0] + "." + alternatives[0][1]}
-		}
-	}
-	find(&l.kind, [2]string{"internal/abi.Type", "Kind_"}, [2]string{"runtime._type", "kind"})
-	find(&l.elem, [2]string{"internal/abi.PtrType", "Elem"}, [2]string{"runtime.ptrtype", "elem"})
 	pick(&l.itabType, [2]string{"internal/abi.ITab", "Type"}, [2]string{"runtime.itab", "_type"})
 	if m, ok := ts.Const("internal/abi.TFlagDirectIface"); ok {
 		l.mask = uint64(m)

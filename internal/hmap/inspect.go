@@ -173,7 +173,26 @@ func Inspect(mem Memory, t *Type, addr Addr, opts Options) (*Map, error) {
 // Inspector inspects one map after another and keeps its buffers in between: most of
 // the work on a small map is to allocate them. The zero value is ready for use, by one
 // goroutine at a time.
-type Inspector struct{ last inspector }
+type Inspector struct {
+	last inspector
+	// fresh is FreshBytes of small maps of one layout, 0 where it was not asked for.
+	fresh  [64]int64
+	layout *Layout
+}
+
+// freshBytes is l.FreshBytes(n).
+func (i *Inspector) freshBytes(l *Layout, n int64) int64 {
+	if n < 0 || n >= int64(len(i.fresh)) {
+		return l.FreshBytes(n)
+	}
+	if i.layout != l {
+		i.layout, i.fresh = l, [64]int64{}
+	}
+	if i.fresh[n] == 0 {
+		i.fresh[n] = l.FreshBytes(n)
+	}
+	return i.fresh[n]
+}
 
 // Inspect does what the function [Inspect] does.
 func (i *Inspector) Inspect(mem Memory, t *Type, addr Addr, opts Options) (*Map, error) {
@@ -205,7 +224,7 @@ func (i *Inspector) Inspect(mem Memory, t *Type, addr Addr, opts Options) (*Map,
 	if len(in.errs) == 0 {
 		m.Complete = true
 		in.count()
-		m.Wasted = max(0, m.Bytes-l.FreshBytes(m.Len))
+		m.Wasted = max(0, m.Bytes-i.freshBytes(l, m.Len))
 	}
 	if m.Busy {
 		m.Broken = nil

@@ -10,12 +10,46 @@ import (
 // synthesizemaptypes): *hash<K,V> for Classic, *map<K,V> for Swiss. These repeat
 // the runtime's own structs, with the bucket or the group of this very type.
 func (ts *Types) mapLayout(t, header *Type) (*Layout, error) {
-	lacks := func(what string) error { return &LayoutError{t.Name, what} }
 	if header == nil || header.Kind != reflect.Pointer || header.Elem() == nil || len(header.Elem().Fields()) == 0 {
-		return nil, lacks("the header behind the map type")
+		return nil, &LayoutError{t.Name, "the header behind the map type"}
 	}
 	h := header.Elem()
-	l := &Layout{PtrSize: ts.PtrSize(), Key: t.Key(), Elem: t.Elem(), Header: RecordOf(h)}
+	if f, ok := fieldNamed(h, "buckets"); ok {
+		return ts.layoutOf(t, h, f.Type.Elem(), nil)
+	}
+	f, ok := fieldNamed(h, "dirPtr")
+	if !ok {
+		return nil, &LayoutError{t.Name, "buckets or dirPtr in the header"}
+	}
+	var table *Type
+	if p := f.Type.Elem(); p != nil {
+		table = p.Elem()
+	}
+	if table == nil {
+		return nil, &LayoutError{t.Name, "the type of Map.dirPtr"}
+	}
+	groups, ok := fieldNamed(table, "groups")
+	if !ok {
+		return nil, &LayoutError{t.Name, "table.groups"}
+	}
+	data, ok := fieldNamed(groups.Type, "data")
+	if !ok {
+		return nil, &LayoutError{t.Name, "table.groups.data"}
+	}
+	return ts.layoutOf(t, h, data.Type.Elem(), table)
+}
+
+// layoutOf builds the layout of the map type t from its parts: the types of the
+// header, of a bucket or a group, and of a table (nil if there are none).
+func (ts *Types) layoutOf(t, header, block, table *Type) (*Layout, error) {
+	lacks := func(what string) error { return &LayoutError{t.Name, what} }
+	switch {
+	case header == nil || header.Kind != reflect.Struct:
+		return nil, lacks("the type of the header")
+	case block == nil || block.Kind != reflect.Struct:
+		return nil, lacks("the type of its buckets or groups")
+	}
+	l := &Layout{PtrSize: ts.PtrSize(), Key: t.Key(), Elem: t.Elem(), Header: RecordOf(header)}
 	if l.Key == nil || l.Elem == nil {
 		return nil, lacks("the key and elem type")
 	}
@@ -23,14 +57,15 @@ func (ts *Types) mapLayout(t, header *Type) (*Layout, error) {
 	if l.Alloc, err = ts.sizeClasses(); err != nil {
 		return nil, err
 	}
-	if f, ok := fieldNamed(h, "buckets"); ok {
+	if _, ok := fieldNamed(header, "buckets"); ok {
 		l.Generation, l.Variant = Classic, Bucket
-		err = ts.bucketLayout(l, f.Type, lacks)
-	} else if f, ok := fieldNamed(h, "dirPtr"); ok {
-		l.Generation = Swiss
-		err = ts.groupLayout(l, f.Type, lacks)
+		err = ts.bucketLayout(l, block, lacks)
 	} else {
-		err = lacks("buckets or dirPtr in the header")
+		if table == nil {
+			return nil, lacks("the type of its tables")
+		}
+		l.Generation, l.Table = Swiss, RecordOf(table)
+		err = l.setGroup(block, lacks)
 	}
 	if err != nil {
 		return nil, err
@@ -54,14 +89,12 @@ func fieldNamed(t *Type, names ...string) (Field, bool) {
 	return Field{}, false
 }
 
-func (ts *Types) bucketLayout(l *Layout, ptr *Type, lacks func(string) error) error {
-	b := ptr.Elem()
-	if b == nil {
-		return lacks("the type of hmap.buckets")
-	}
-	top, ok1 := fieldNamed(b, "tophash")
+// bucketLayout takes the block from the bucket type. The linker has other names for
+// its fields than cmd/compile/internal/reflectdata.
+func (ts *Types) bucketLayout(l *Layout, b *Type, lacks func(string) error) error {
+	top, ok1 := fieldNamed(b, "tophash", "topbits")
 	keys, ok2 := fieldNamed(b, "keys")
-	elems, ok3 := fieldNamed(b, "values")
+	elems, ok3 := fieldNamed(b, "values", "elems")
 	over, ok4 := fieldNamed(b, "overflow")
 	if !ok1 || !ok2 || !ok3 || !ok4 || keys.Type.Elem() == nil || elems.Type.Elem() == nil {
 		return lacks("tophash, keys, values and overflow in the bucket type")
@@ -77,26 +110,6 @@ func (ts *Types) bucketLayout(l *Layout, ptr *Type, lacks func(string) error) er
 	}
 	l.Extra = RecordOf(extra)
 	return nil
-}
-
-func (ts *Types) groupLayout(l *Layout, dirPtr *Type, lacks func(string) error) error {
-	var table *Type
-	if p := dirPtr.Elem(); p != nil {
-		table = p.Elem()
-	}
-	if table == nil {
-		return lacks("the type of Map.dirPtr")
-	}
-	l.Table = RecordOf(table)
-	groups, ok := fieldNamed(table, "groups")
-	if !ok {
-		return lacks("table.groups")
-	}
-	data, ok := fieldNamed(groups.Type, "data")
-	if !ok || data.Type.Elem() == nil {
-		return lacks("table.groups.data")
-	}
-	return l.setGroup(data.Type.Elem(), lacks)
 }
 
 // setGroup takes the block from the group type, of either variant. The fields

@@ -1,5 +1,11 @@
 package hmap
 
+import (
+	"cmp"
+	"reflect"
+	"slices"
+)
+
 // Named returns the type of that name, with its full package path
 // ("runtime.mspan"), nil if the target's debug information has none.
 func (ts *Types) Named(name string) *Type { return ts.named(name) }
@@ -21,3 +27,11 @@ func (ts *Types) Var(name string) (addr Addr, t *Type, ok bool) {
 // SizeClasses are the sizes to which the target's allocator rounds. It fails where
 // the target's debug information lacks them.
 func (ts *Types) SizeClasses() (*SizeClasses, error) { return ts.sizeClasses() }
+
+// NewStruct makes a struct type that no debug information has as a whole: what a
+// closure captured. The fields are in the order of their offsets.
+func NewStruct(name string, size int64, fields []Field) *Type {
+	fields = slices.Clone(fields)
+	slices.SortStableFunc(fields, func(a, b Field) int { return cmp.Compare(a.Off, b.Off) })
+	return &Type{Name: name, Kind: reflect.Struct, Size: size, fields: func() []Field { return fields }}
+}

@@ -67,7 +67,13 @@ func sentences(a *census.Autopsy) []string {
 		sure = " (by what goroutine " + fmt.Sprint(a.Fatal) + " holds)"
 	}
 	lines := []string{fmt.Sprintf("%s: the map is %s at %s%s", a.Message, what, a.Map.Header.Addr, sure)}
+	idle := 0 // that are inside nothing
 	for _, g := range a.Goroutines {
+		if g.ID != a.Fatal && g.Op == "" {
+			if idle++; idle > maxNames {
+				continue
+			}
+		}
 		s := fmt.Sprintf("goroutine %d ", g.ID)
 		switch {
 		case g.ID == a.Fatal && g.Op != "":
@@ -86,6 +92,9 @@ func sentences(a *census.Autopsy) []string {
 			s += ", as " + strings.Join(g.Holds, ", ")
 		}
 		lines = append(lines, s)
+	}
+	if idle > maxNames {
+		lines = append(lines, fmt.Sprintf("%s more hold it", plural(int64(idle-maxNames), "goroutine")))
 	}
 	if a.Map.Busy {
 		lines = append(lines, "the header says that a writer is inside")

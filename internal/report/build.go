@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"regexp"
 	"slices"
 	"strings"
@@ -11,9 +12,67 @@ import (
 	"hmaptools/internal/hmap"
 )
 
+// listed goes through the maps and the sync.Maps in the order of the table.
+func (d *Document) listed() iter.Seq[*Map] {
+	return func(yield func(*Map) bool) {
+		for _, r := range d.items {
+			var m Map
+			d.describe(&m, r, r.paths())
+			if !yield(&m) {
+				return
+			}
+		}
+		// Those that are kept or were read from a file.
+		i, j := 0, 0
+		for i < len(d.Maps) || j < len(d.SyncMaps) {
+			var m *Map
+			if k := i + j; i == len(d.Maps) || k < len(d.order) && d.order[k] {
+				m = &d.SyncMaps[j]
+				j++
+			} else {
+				m = &d.Maps[i]
+				i++
+			}
+			if !yield(m) {
+				return
+			}
+		}
+	}
+}
+
+// describe makes a Map of an item and the paths of its holders. It uses the space of what
+// was there.
+func (d *Document) describe(m *Map, r item, paths []string) {
+	buildMap(m, r, paths)
+	if d.content != nil {
+		d.content.add(m)
+	}
+}
+
+// Keep describes all maps that are listed, so that the target is not needed any more.
+func (d *Document) Keep() {
+	items := d.items
+	d.items = nil
+	for _, r := range items {
+		var m Map
+		d.describe(&m, r, r.paths())
+		d.order = append(d.order, r.s != nil)
+		if r.s != nil {
+			d.SyncMaps = append(d.SyncMaps, m)
+		} else {
+			d.Maps = append(d.Maps, m)
+		}
+	}
+	d.content = nil
+}
+
+// Listed is how many maps and sync.Maps the document lists.
+func (d *Document) Listed() int { return len(d.items) + len(d.Maps) + len(d.SyncMaps) }
+
 // found is what a Map was made of; renderings look back at it.
 type found struct {
-	*census.Found
+	*census.Found                 // nil for a sync.Map
+	sync          *census.SyncMap // nil for any other
 }
 
 // Selection says which maps are listed, and in which order.
@@ -30,40 +89,50 @@ type Selection struct {
 // the smallest.
 var SortKeys = []string{"waste", "bytes", "len", "slots", "holders", "addr"}
 
-// Build makes a document of a census. It adds up all maps that match, and
-// describes those that are listed.
+// Build makes a document of a census. It adds up all maps that match. Those that are
+// listed are described as they are written, since there may be millions: until Keep
+// is called the target must stand as it stood, and its memory must be readable.
 func Build(t Target, res *census.Result, sel Selection) *Document {
 	d := &Document{Schema: 1, Target: t, Maps: []Map{}}
 	s := &d.Summary
 	s.Nil, s.Cut = res.Nil, res.Cut
-	var match []*census.Found
-	for _, f := range res.Maps {
-		d.Target.Generation = f.Layout.Generation.String()
-		if !sel.matches(f) {
+	s.Scanned, s.Objects, s.Unexplained = res.Bytes, res.Objects, res.Unknown
+	s.Headers, s.Goroutines, s.Stale = len(res.Maps), res.Goroutines, res.Stale
+	if len(res.Maps) > 0 {
+		d.Target.Generation = res.Maps[0].Layout.Generation.String()
+	}
+	match := slices.DeleteFunc(items(res), func(r item) bool { return !sel.matches(r) })
+	count := func(n *int, is bool) {
+		if is {
+			*n++
+		}
+	}
+	for _, r := range match {
+		if r.s != nil {
+			s.SyncMaps++
+			s.SyncBytes += r.bytes()
+			count(&s.Unread, len(r.errors()) > 0)
+			count(&s.Broken, len(r.broken()) > 0)
 			continue
 		}
-		match = append(match, f)
 		s.Maps++
-		s.Entries += f.Header.Len()
-		s.Bytes += f.Bytes
-		s.Wasted += f.Wasted
-		count := func(n *int, is bool) {
-			if is {
-				*n++
-			}
-		}
-		count(&s.Shared, f.Shared())
-		count(&s.Growing, f.Growing())
-		count(&s.Unread, len(f.Errors) > 0)
-		count(&s.Broken, len(f.Broken) > 0)
+		s.Entries += r.len()
+		s.Bytes += r.bytes()
+		s.Wasted += r.wasted()
+		count(&s.Shared, r.shared())
+		count(&s.Growing, r.growing())
+		count(&s.Unread, len(r.errors()) > 0)
+		count(&s.Broken, len(r.broken()) > 0)
 	}
 	sel.sort(match)
 	if sel.Top > 0 && len(match) > sel.Top {
 		match = match[:sel.Top]
 	}
-	s.Listed = len(match)
-	for _, f := range match {
-		d.Maps = append(d.Maps, buildMap(f))
+	d.items = match
+	for _, r := range match {
+		if r.s == nil {
+			s.Listed++
+		}
 	}
 	for _, l := range res.Lost {
 		d.Lost = append(d.Lost, Lost{l.Name, l.Type.Name, l.Func, l.File, l.Line, l.Goroutine, l.Err.Error()})
@@ -74,50 +143,88 @@ func Build(t Target, res *census.Result, sel Selection) *Document {
 	return d
 }
 
-func (sel *Selection) matches(f *census.Found) bool {
-	if sel.Type != nil && !sel.Type.MatchString(f.Type.Name) {
+func (sel *Selection) matches(r item) bool {
+	if sel.Type != nil && !sel.Type.MatchString(r.typeName()) {
 		return false
 	}
-	if sel.Holder != nil && !slices.ContainsFunc(f.Holders, func(h census.Holder) bool { return sel.Holder.MatchString(h.Path()) }) {
+	if sel.Holder != nil && !slices.ContainsFunc(r.holders(), func(h census.Holder) bool { return sel.Holder.MatchString(h.Path()) }) {
 		return false
 	}
-	// A corrupt header may say less than nothing.
-	return (sel.MinLen <= 0 || f.Header.Len() >= sel.MinLen) && (!sel.Shared || f.Shared()) && (!sel.Growing || f.Growing())
+	return (sel.MinLen <= 0 || r.len() >= sel.MinLen) && (!sel.Shared || r.shared()) && (!sel.Growing || r.growing())
 }
 
 // sort keeps the census's order, by address, among equals.
-func (sel *Selection) sort(fs []*census.Found) {
+func (sel *Selection) sort(rs []item) {
 	if sel.Sort == "addr" {
+		slices.SortStableFunc(rs, func(a, b item) int { return cmp.Compare(a.addr(), b.addr()) })
 		return
 	}
-	key := func(f *census.Found) int64 { return f.Wasted }
+	key := item.wasted
 	switch sel.Sort {
 	case "bytes":
-		key = func(f *census.Found) int64 { return f.Bytes }
+		key = item.bytes
 	case "len":
-		key = func(f *census.Found) int64 { return f.Header.Len() }
+		key = item.len
 	case "slots":
-		key = func(f *census.Found) int64 { return f.Slots }
+		key = item.slots
 	case "holders":
-		key = func(f *census.Found) int64 { return int64(len(f.Holders)) }
+		key = func(r item) int64 { return int64(len(r.holders())) }
 	}
-	slices.SortStableFunc(fs, func(a, b *census.Found) int {
-		return cmp.Or(cmp.Compare(key(b), key(a)), cmp.Compare(b.Bytes, a.Bytes))
-	})
+	// The figures lie beside the items: to fetch them again for each comparison takes
+	// most of the time where there are many.
+	type keyed struct {
+		key, bytes int64
+		item
+	}
+	ks := make([]keyed, len(rs))
+	for i, r := range rs {
+		ks[i] = keyed{key(r), r.bytes(), r}
+	}
+	slices.SortStableFunc(ks, func(a, b keyed) int { return cmp.Or(cmp.Compare(b.key, a.key), cmp.Compare(b.bytes, a.bytes)) })
+	for i := range ks {
+		rs[i] = ks[i].item
+	}
 }
 
-func buildMap(f *census.Found) Map {
-	l, h := f.Layout, &f.Header
-	m := Map{
-		Addr: h.Addr, Type: f.Type.Name, Generation: l.Generation.String(), Variant: l.Variant.String(),
-		Len: h.Len(), Slots: f.Slots, Load: round(f.Load()), Tombstones: f.Tombstones,
-		Bytes: f.Bytes, Wasted: f.Wasted, GrowIn: f.GrowIn,
-		Goroutines: f.Goroutines, Holders: []Holder{}, Notes: []Note{}, found: found{f},
+// buildMap describes an item.
+func buildMap(m *Map, r item, paths []string) {
+	*m = Map{Header: m.Header[:0], Holders: m.Holders[:0]}
+	if r.s != nil {
+		buildSync(m, r.s)
+	} else {
+		buildFound(m, r.f)
 	}
+	hs := r.holders()
+	if m.Holders == nil {
+		m.Holders = make([]Holder, 0, len(hs))
+	}
+	for i := range hs {
+		h := &hs[i]
+		g, fn, file, line := h.Frame()
+		m.Holders = append(m.Holders, Holder{string(h.Kind), h.Name(), paths[i], h.Type.Name, h.Addr, g, fn, file, line})
+	}
+	for _, b := range r.broken() {
+		m.Broken = append(m.Broken, b.String())
+	}
+	for _, err := range r.errors() {
+		m.Errors = append(m.Errors, strings.Split(err.Error(), "\n")...)
+	}
+}
+
+func buildFound(m *Map, f *census.Found) {
+	l, h := f.Layout, &f.Header
+	m.Addr, m.Type, m.Generation, m.Variant = h.Addr, f.Type.Name, l.Generation.String(), l.Variant.String()
+	m.Len, m.Slots, m.Load, m.Tombstones = h.Len(), f.Slots, round(f.Load()), f.Tombstones
+	m.Bytes, m.Wasted, m.GrowIn = f.Bytes, f.Wasted, f.GrowIn
+	m.Goroutines, m.found = f.Goroutines, found{Found: f}
 	if m.Goroutines == nil {
 		m.Goroutines = []int64{}
 	}
-	for _, v := range f.Fields() {
+	fields := f.Fields()
+	if m.Header == nil {
+		m.Header = make(Fields, 0, len(fields)+1)
+	}
+	for _, v := range fields {
 		m.Header = append(m.Header, Field{v.Name, fieldValue(v)})
 		if v.Name == "flags" {
 			m.Header = append(m.Header, Field{"flag_names", h.FlagNames(l.Consts)})
@@ -132,19 +239,7 @@ func buildMap(f *census.Found) Map {
 	for _, t := range f.Tables {
 		m.Tables = append(m.Tables, Table{t.Addr, t.Index, t.Entries, t.LocalDepth, t.Used, t.Capacity, t.GrowthLeft, t.Tombstones, t.Groups})
 	}
-	for i := range f.Holders {
-		h := &f.Holders[i]
-		g, fn, file, line := h.Frame()
-		m.Holders = append(m.Holders, Holder{string(h.Kind), h.Name(), h.Path(), h.Type.Name, h.Addr, g, fn, file, line})
-	}
-	for _, b := range f.Broken {
-		m.Broken = append(m.Broken, b.String())
-	}
-	for _, err := range f.Errors {
-		m.Errors = append(m.Errors, strings.Split(err.Error(), "\n")...)
-	}
 	m.Notes = notes(f)
-	return m
 }
 
 // round keeps three digits: more would pretend.
@@ -164,6 +259,12 @@ func fieldValue(v hmap.Value) any {
 	return v.Bits
 }
 
+// content reads what is in maps.
+type content struct {
+	mem  hmap.Memory
+	text *hmap.Formatter
+}
+
 // AddSlots adds the content of every map to the document. With whole, keys and
 // elems are printed as far as a script could want them, else as far as a person
 // does.
@@ -173,24 +274,30 @@ func (d *Document) AddSlots(mem hmap.Memory, types *hmap.Types, whole bool) {
 	if whole {
 		f.MaxString, f.MaxElems, f.MaxDepth, f.MaxText = 1<<16, 1<<12, 8, 1<<20
 	}
-	for i := range d.Maps {
-		m := &d.Maps[i]
-		l := m.found.Layout
-		err := hmap.Slots(mem, m.found.Map, false, func(e *hmap.Entry) error {
-			if e.Slot == 0 {
-				m.Slot = append(m.Slot, SlotBlock{
-					Table: max(e.Table, 0), Block: e.Block, Chain: e.Chain, Old: e.Old, Addr: e.At, Slots: []Slot{},
-				})
-			}
-			b := &m.Slot[len(m.Slot)-1]
-			b.Meta += fmt.Sprintf("%02x", e.Meta)
-			if e.Full {
-				b.Slots = append(b.Slots, Slot{e.Slot, f.Format(l.Key, e.Key), f.Format(l.Elem, e.Elem)})
-			}
-			return nil
-		})
-		if err != nil {
-			m.Errors = append(m.Errors, err.Error())
+	d.content = &content{mem, f}
+}
+
+// add adds the content of one map.
+func (c *content) add(m *Map) {
+	if m.Sync != nil {
+		m.addEntries(c.mem, c.text)
+		return
+	}
+	l := m.found.Layout
+	err := hmap.Slots(c.mem, m.found.Map, false, func(e *hmap.Entry) error {
+		if e.Slot == 0 {
+			m.Slot = append(m.Slot, SlotBlock{
+				Table: max(e.Table, 0), Block: e.Block, Chain: e.Chain, Old: e.Old, Addr: e.At, Slots: []Slot{},
+			})
 		}
+		b := &m.Slot[len(m.Slot)-1]
+		b.Meta += fmt.Sprintf("%02x", e.Meta)
+		if e.Full {
+			b.Slots = append(b.Slots, Slot{e.Slot, c.text.Format(l.Key, e.Key), c.text.Format(l.Elem, e.Elem)})
+		}
+		return nil
+	})
+	if err != nil {
+		m.Errors = append(m.Errors, err.Error())
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"hmaptools/internal/census"
 	"hmaptools/internal/hmap"
 )
 
@@ -73,10 +74,10 @@ func (f *Figures) add(g *Figures) {
 func Compare(old, new *Document) *Diff {
 	d := &Diff{Schema: 1, Old: old.Target, New: new.Target, Maps: []Change{}}
 	d.Total = Change{State: "total", Old: &Figures{}, New: &Figures{}}
-	partner := match(old, new)
-	taken := make([]bool, len(new.Maps))
-	for i := range old.Maps {
-		o := &old.Maps[i]
+	was, is := slices.Collect(old.listed()), slices.Collect(new.listed())
+	partner := match(was, is)
+	taken := make([]bool, len(is))
+	for i, o := range was {
 		d.Total.Old.add(figures(o))
 		j := partner[i]
 		if j < 0 {
@@ -84,14 +85,13 @@ func Compare(old, new *Document) *Diff {
 			continue
 		}
 		taken[j] = true
-		if c, same := change(o, &new.Maps[j]); same {
+		if c, same := change(o, is[j]); same {
 			d.Same++
 		} else {
 			d.Maps = append(d.Maps, c)
 		}
 	}
-	for j := range new.Maps {
-		n := &new.Maps[j]
+	for j, n := range is {
 		d.Total.New.add(figures(n))
 		if !taken[j] {
 			d.Maps = append(d.Maps, Change{State: "came", Path: firstPath(n), Type: n.Type, New: figures(n)})
@@ -122,23 +122,21 @@ func (c *Change) bytes() int64 {
 func holderKey(m *Map, h *Holder) string { return h.Func + "\x00" + h.Path + "\x00" + m.Type }
 
 // match gives for each old map the index of the new one, or -1.
-func match(old, new *Document) []int {
-	partner := make([]int, len(old.Maps))
+func match(old, new []*Map) []int {
+	partner := make([]int, len(old))
 	byKey, byAddr := map[string]int{}, map[hmap.Addr]int{}
-	taken := make([]bool, len(new.Maps))
-	for j := range new.Maps {
-		n := &new.Maps[j]
+	taken := make([]bool, len(new))
+	for j, n := range new {
 		byAddr[n.Addr] = j
 		for k := range n.Holders {
-			if key := holderKey(n, &n.Holders[k]); len(n.Holders) > 0 {
+			if key := holderKey(n, &n.Holders[k]); n.Holders[k].Kind != string(census.Unknown) {
 				if _, ok := byKey[key]; !ok {
 					byKey[key] = j
 				}
 			}
 		}
 	}
-	for i := range old.Maps {
-		o := &old.Maps[i]
+	for i, o := range old {
 		partner[i] = -1
 		for k := range o.Holders {
 			if j, ok := byKey[holderKey(o, &o.Holders[k])]; ok && !taken[j] {
@@ -147,9 +145,8 @@ func match(old, new *Document) []int {
 			}
 		}
 	}
-	for i := range old.Maps {
-		o := &old.Maps[i]
-		if j, ok := byAddr[o.Addr]; ok && partner[i] < 0 && !taken[j] && new.Maps[j].Type == o.Type {
+	for i, o := range old {
+		if j, ok := byAddr[o.Addr]; ok && partner[i] < 0 && !taken[j] && new[j].Type == o.Type {
 			partner[i], taken[j] = j, true
 		}
 	}
@@ -196,13 +193,17 @@ func change(o, n *Map) (c Change, same bool) {
 }
 
 func paths(m *Map) []string {
-	ps := make([]string, len(m.Holders))
+	ps := make([]string, 0, len(m.Holders))
 	for i := range m.Holders {
 		h := &m.Holders[i]
-		ps[i] = h.Path
-		if h.Func != "" {
-			ps[i] += " in " + shortFunc(h.Func)
+		if h.Kind == string(census.Unknown) {
+			continue // without a name that would be the same in another run
 		}
+		p := h.Path
+		if h.Func != "" {
+			p += " in " + shortFunc(h.Func)
+		}
+		ps = append(ps, p)
 	}
 	return ps
 }

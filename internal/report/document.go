@@ -3,21 +3,26 @@ package report
 import (
 	"bytes"
 	"encoding/json"
-	"io"
 
 	"hmaptools/internal/hmap"
 )
 
 // Document is a dump: what one stop of one target showed.
 type Document struct {
-	Schema  int      `json:"schema"`
-	Tool    string   `json:"tool"`
-	Target  Target   `json:"target"`
-	Summary Summary  `json:"summary"`
-	Maps    []Map    `json:"maps"`
-	Autopsy *Autopsy `json:"autopsy,omitempty"`
-	Lost    []Lost   `json:"lost,omitempty"`
-	Errors  []string `json:"errors,omitempty"`
+	Schema  int     `json:"schema"`
+	Tool    string  `json:"tool"`
+	Target  Target  `json:"target"`
+	Summary Summary `json:"summary"`
+	Maps    []Map   `json:"maps"`
+	// SyncMaps have the fields of a map, and Sync; their generation is their design.
+	SyncMaps []Map    `json:"sync_maps,omitempty"`
+	Autopsy  *Autopsy `json:"autopsy,omitempty"`
+	Lost     []Lost   `json:"lost,omitempty"`
+	Errors   []string `json:"errors,omitempty"`
+
+	items   []item   // what is listed and not described yet
+	content *content // of maps, if that is wanted
+	order   []bool   // of those that are described: a sync.Map
 }
 
 // Target is what was looked at.
@@ -57,6 +62,16 @@ type Summary struct {
 	Cut       int   `json:"cut"`        // references beyond --depth, not followed
 	PauseNS   int64 `json:"pause_ns"`   // how long the target stood still
 	ElapsedNS int64 `json:"elapsed_ns"`
+
+	// What was looked at, whatever is listed.
+	Scanned     uint64 `json:"scanned_bytes"`
+	Objects     int    `json:"objects"` // values that were looked at under their types
+	Headers     int    `json:"headers"` // of maps that were found
+	SyncMaps    int    `json:"sync_maps"`
+	SyncBytes   int64  `json:"sync_bytes"`  // without the maps inside them
+	Unexplained int    `json:"unexplained"` // words that hold a header and that no type explains
+	Goroutines  int    `json:"goroutines"`  // whose stacks were looked at
+	Stale       int    `json:"stale"`       // pointers that cannot be what their type says
 }
 
 // Map is one header with everything behind it.
@@ -76,6 +91,7 @@ type Map struct {
 	Growth     *Growth     `json:"growth,omitempty"`
 	Overflow   *Overflow   `json:"overflow,omitempty"`
 	Tables     []Table     `json:"tables,omitempty"`
+	Sync       *Sync       `json:"sync,omitempty"` // of a sync.Map
 	Holders    []Holder    `json:"holders"`
 	Goroutines []int64     `json:"goroutines"`
 	Notes      []Note      `json:"notes"`
@@ -213,11 +229,4 @@ func (fs *Fields) UnmarshalJSON(data []byte) error {
 		*fs = append(*fs, f)
 	}
 	return nil
-}
-
-// JSON writes the document as one line.
-func (d *Document) JSON(w io.Writer) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	return enc.Encode(d)
 }

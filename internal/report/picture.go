@@ -18,9 +18,9 @@ const maxRows = 32
 func (d *Document) Picture(out io.Writer) error {
 	p := &picture{bufio.NewWriter(out)}
 	p.printf("%s\n", d.headline())
-	for i := range d.Maps {
+	for m := range d.listed() {
 		p.printf("\n")
-		p.draw(&d.Maps[i])
+		p.draw(m)
 	}
 	return p.w.Flush()
 }
@@ -40,6 +40,10 @@ func (p *picture) para(label, text string) {
 }
 
 func (p *picture) draw(m *Map) {
+	if m.Sync != nil {
+		p.drawSync(m)
+		return
+	}
 	f := m.found
 	p.printf("%s at %s, %s\n", m.Type, m.Addr, design(f.Layout))
 	label := "held by"
@@ -60,19 +64,30 @@ func (p *picture) draw(m *Map) {
 			p.para("note", n.Text)
 		}
 	}
+	p.check(m)
+	p.slots(m)
+}
+
+// check says which invariants are broken, and what could not be read.
+func (p *picture) check(m *Map) {
+	var busy, complete bool
+	if s := m.found.sync; s != nil {
+		busy, complete = s.Busy, s.Complete
+	} else {
+		busy, complete = m.found.Busy, m.found.Complete
+	}
 	switch {
 	case len(m.Broken) > 0:
 		for _, b := range m.Broken {
 			p.para("BROKEN", b)
 		}
-	case f.Busy:
-	case f.Complete:
+	case busy:
+	case complete:
 		p.para("check", "every invariant that the runtime itself checks holds")
 	}
 	for _, e := range m.Errors {
 		p.para("ERROR", e)
 	}
-	p.slots(m)
 }
 
 func design(l *hmap.Layout) string {

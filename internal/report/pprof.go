@@ -35,8 +35,7 @@ func (d *Document) Pprof(w io.Writer) error {
 		return l
 	}
 	samples := map[string]*profile.Sample{}
-	for i := range d.Maps {
-		m := &d.Maps[i]
+	for m := range d.listed() {
 		steps := append(pathSteps(m), m.Type)
 		key := strings.Join(steps, "\x00")
 		s := samples[key]

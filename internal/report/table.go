@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
+	"hmaptools/internal/census"
 	"hmaptools/internal/hmap"
 )
 
@@ -21,8 +23,7 @@ func (d *Document) Table(out io.Writer) error {
 	head := fmt.Sprintf(row, "LEN", "SLOTS", "LOAD", "BYTES", "WASTED")
 	fmt.Fprintln(w, head+"MAP")
 	indent := strings.Repeat(" ", len(head))
-	for i := range d.Maps {
-		m := &d.Maps[i]
+	for m := range d.listed() {
 		figures := fmt.Sprintf(row, fmt.Sprint(m.Len), fmt.Sprint(m.Slots), percent(m.Load), Bytes(m.Bytes), Bytes(m.Wasted))
 		for k, line := range wrap(m.words(), width-len(indent)) {
 			if k == 0 {
@@ -33,6 +34,7 @@ func (d *Document) Table(out io.Writer) error {
 		}
 	}
 	fmt.Fprintln(w, d.totals())
+	fmt.Fprintln(w, d.covered())
 	if d.Autopsy != nil {
 		fmt.Fprintln(w)
 		for _, text := range d.Autopsy.Text {
@@ -55,7 +57,23 @@ func (d *Document) headline() string {
 		s += fmt.Sprintf(" (pid %d)", t.PID)
 	}
 	s += ", " + t.Go + " " + t.Arch
-	return s + ": " + t.Stop.String()
+	s += ": " + t.Stop.String()
+	if d.Summary.PauseNS > 0 {
+		s += "; it stood still for " + standstill(d.Summary.PauseNS)
+	}
+	return s
+}
+
+// standstill is a time for which a process stood still, in words.
+func standstill(ns int64) string {
+	switch ms := float64(ns) / 1e6; {
+	case ms >= 1000:
+		return fmt.Sprintf("%.1f s", ms/1000)
+	case ms >= 10:
+		return fmt.Sprintf("%.0f ms", ms)
+	default:
+		return fmt.Sprintf("%.2f ms", ms)
+	}
 }
 
 func (s Stop) String() string {
@@ -74,10 +92,12 @@ func (s Stop) String() string {
 		return "stopped at panic: " + s.Message + at
 	case "at":
 		return "stopped" + at
-	case "attach":
-		return "attached"
-	case "core":
-		return "core dump"
+	case "attach", "core":
+		what := map[string]string{"attach": "attached", "core": "core dump"}[s.Reason]
+		if s.Message != "" {
+			what += " at fatal error: " + s.Message + at
+		}
+		return what
 	case "interrupt":
 		return "interrupted" + at
 	}
@@ -92,11 +112,21 @@ const maxNames = 8
 // words are the parts of a map's cell; a line may break between them.
 func (m *Map) words() []string {
 	var ws []string
-	for i, h := range m.Holders {
-		if i == maxNames && len(m.Holders) > maxNames+1 {
-			ws = append(ws, strings.Fields(fmt.Sprintf("and %d others", len(m.Holders)-i))...)
-			break
+	more := func(n int, what string) {
+		if n > 0 {
+			ws = append(ws, strings.Fields(fmt.Sprintf("and %d %s", n, what))...)
 		}
+	}
+	// Those without a name come last, and count only where there is no other.
+	named := slices.IndexFunc(m.Holders, func(h Holder) bool { return h.Kind == string(census.Unknown) })
+	if named <= 0 {
+		named = len(m.Holders)
+	}
+	shown := named
+	if shown > maxNames+1 {
+		shown = maxNames
+	}
+	for i, h := range m.Holders[:shown] {
 		name := h.Path
 		if h.Func != "" {
 			name += " in " + shortFunc(h.Func)
@@ -104,16 +134,24 @@ func (m *Map) words() []string {
 				name += fmt.Sprintf(" (goroutine %d)", h.Goroutine)
 			}
 		}
-		if i < len(m.Holders)-1 {
+		if i < shown-1 {
 			name += " ="
 		}
 		ws = append(ws, name)
+	}
+	more(named-shown, "others")
+	if n := len(m.Holders) - named; n == 1 {
+		more(n, "word without a name")
+	} else {
+		more(n, "words without a name")
 	}
 	ws = append(ws, hmap.ShortName(m.Type), m.Addr.String())
 	if g := m.Growth; g != nil && g.State != "idle" {
 		ws = append(ws, fmt.Sprintf("[growing: %s, %d of %d old buckets evacuated]", g.State, g.Evacuated, g.OldBuckets))
 	}
-	if m.found.Busy {
+	if m.Sync != nil {
+		ws = append(ws, strings.Fields("["+m.Sync.state()+"]")...)
+	} else if m.found.Busy {
 		ws = append(ws, "[a writer is inside]")
 	}
 	if n := len(m.Broken); n > 0 {
@@ -158,7 +196,10 @@ func (d *Document) totals() string {
 	if s.Listed < s.Maps {
 		t = fmt.Sprintf("%d of %s listed", s.Listed, plural(int64(s.Maps), "map"))
 	}
-	t += fmt.Sprintf(", %s, %s, %s wasted", plural2(s.Entries, "entry", "entries"), Bytes(s.Bytes), Bytes(s.Wasted))
+	if s.SyncMaps > 0 {
+		t += ", " + plural(int64(s.SyncMaps), "sync.Map")
+	}
+	t += fmt.Sprintf(", %s, %s, %s wasted", plural2(s.Entries, "entry", "entries"), Bytes(s.Bytes+s.SyncBytes), Bytes(s.Wasted))
 	for _, x := range []struct {
 		n    int
 		what string
@@ -168,6 +209,16 @@ func (d *Document) totals() string {
 		if x.n > 0 {
 			t += fmt.Sprintf(", %d %s", x.n, x.what)
 		}
+	}
+	return t
+}
+
+// covered says what was looked at.
+func (d *Document) covered() string {
+	s := &d.Summary
+	t := fmt.Sprintf("looked at %s in %s and the stacks of %s", Bytes(int64(s.Scanned)), plural(int64(s.Objects), "object"), plural(int64(s.Goroutines), "goroutine"))
+	if s.Unexplained > 0 {
+		t += fmt.Sprintf("; %s of no known type", plural2(int64(s.Unexplained), "word holds a map and is", "words hold a map and are"))
 	}
 	return t
 }

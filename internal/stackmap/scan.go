@@ -27,7 +27,7 @@ const firstRead = 8 << 10
 // the goroutine is on; nil if it is on none. What could be read is in s even if there
 // is an error. It takes some microseconds, and some 100 nanoseconds a frame.
 func (r *Reader) Scan(s *Stack, g *Goroutine, regs *Registers) error {
-	s.Frames, s.Words = s.Frames[:0], s.Words[:0]
+	s.Frames, s.Words, s.Closures = s.Frames[:0], s.Words[:0], s.Closures[:0]
 	s.g, s.mem, s.objects, s.queue = g, s.mem[:0], s.objects[:0], s.queue[:0]
 	if g.Lo >= g.Hi {
 		return fmt.Errorf("scan goroutine %d: its stack is [%s, %s)", g.ID, g.Lo, g.Hi)
@@ -397,7 +397,7 @@ func (s *Stack) mapped(r *Reader, b *body) (exact bool, err error) {
 // outside lists what the runtime keeps for a goroutine outside of its frames.
 func (s *Stack) outside(r *Reader) (errs []error) {
 	g, x := s.g, r.facts
-	s.add(r, uint64(g.addr)+uint64(x.schedCtxt.Off), g.ctxt, -1, Exact)
+	s.closure(r, uint64(g.addr)+uint64(x.schedCtxt.Off), g.ctxt, -1, false)
 	if g.x != 0 {
 		buf := make([]byte, x.xRegsBytes)
 		if err := r.mem.read(buf, g.x); err != nil {
@@ -422,12 +422,20 @@ func (s *Stack) outside(r *Reader) (errs []error) {
 			return append(errs, fmt.Errorf("deferred call: %w", err))
 		}
 		fn, link := x.deferFn.Uint(buf), x.deferLink.Uint(buf)
-		s.add(r, d+uint64(x.deferFn.Off), fn, s.frameAt(d), Exact)
+		s.closure(r, d+uint64(x.deferFn.Off), fn, s.frameAt(d), true)
 		s.add(r, d+uint64(x.deferLink.Off), link, s.frameAt(d), Exact)
 		d = link
 	}
 	s.follow(g.panicking, Exact)
 	return errs
+}
+
+// closure lists a word that holds a closure.
+func (s *Stack) closure(r *Reader, at, value uint64, frame int32, deferred bool) {
+	if value != 0 {
+		s.Closures = append(s.Closures, Closure{Word{hmap.Addr(at), value, frame, Exact}, deferred})
+	}
+	s.add(r, at, value, frame, Exact)
 }
 
 // frameAt is the index of the frame that holds an address, -1 if none does.

@@ -287,6 +287,11 @@ func (s *stopped) compareFrames() int {
 		if len(want) > len(st.Frames) && !g.Running {
 			want = want[len(want)-len(st.Frames):]
 		}
+		if len(want) > 0 && want[0].Func == "runtime.sigtramp" && !(want[0].SP >= uint64(g.Lo) && want[0].SP < uint64(g.Hi)) {
+			// A signal had just come. Delve does not follow the kernel's frame: it takes
+			// what lies there for return addresses.
+			continue
+		}
 		describe := func(i int, fn string, pc, sp, cfa uint64) string {
 			// The runtime does not name type arguments.
 			fn, _, _ = strings.Cut(fn, "[")

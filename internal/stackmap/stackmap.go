@@ -67,6 +67,12 @@ type Word struct {
 	Kind  Kind
 }
 
+// Closure is a word of the runtime's that holds a closure.
+type Closure struct {
+	Word
+	Deferred bool // of a deferred call; else the one that the goroutine will run
+}
+
 // Frame is a physical frame.
 type Frame struct {
 	// Func is the function's name in the target's table of functions, in which
@@ -90,6 +96,9 @@ type Frame struct {
 type Stack struct {
 	Frames []Frame // innermost first
 	Words  []Word  // by frame; those of stack objects come last
+	// Closures are the words that hold the closure of a goroutine that has not started,
+	// and those of its deferred calls. They are among Words too.
+	Closures []Closure
 
 	g       *Goroutine
 	mem     []byte // of the stack, from base on

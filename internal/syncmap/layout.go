@@ -44,6 +44,10 @@ type Layout struct {
 	trie  trieLayout
 }
 
+// Fanout is how many children an indirect node of a hash-trie has; 0 in the other
+// design.
+func (l *Layout) Fanout() int { return l.trie.fanout }
+
 // mapsLayout is the layout of the read-dirty design.
 type mapsLayout struct {
 	mu, dirty, misses hmap.RecordField
@@ -259,18 +263,80 @@ func (l *Layout) findTrie(types *hmap.Types, f *finder) {
 	}
 	r.children, r.fanout, r.log2 = int(off), int(n), bits.TrailingZeros64(uint64(n))
 
-	entry := types.Named(pkg + "entry[" + args)
-	if entry == nil {
+	if entry := types.Named(pkg + "entry[" + args); entry != nil {
+		r.entry = f.sizeOf(entry)
+		r.overflow, _ = f.pointer(entry, l.ptr, "overflow")
+		if f.word(entry, "node", "isEntry") != r.isEntry {
+			f.lacks("one place for isEntry in both kinds of node")
+		}
+		r.key, l.Key = f.span(entry, "key")
+		r.value, l.Value = f.span(entry, "value")
+		return
+	}
+	// A program of Go 1.27 that only stores has the type of the code alone, with the
+	// shapes of key and value. The fields are those of internal/sync.entry: isEntry,
+	// overflow, key, value.
+	key, value, ok := typeArgs(strings.TrimSuffix(args, "]"))
+	if ok {
+		l.Key, l.Value = types.Named(key), types.Named(value)
+	}
+	if l.Key == nil || l.Value == nil || l.Key.Size < 0 || l.Value.Size < 0 || l.Key.Size+l.Value.Size > maxNodeBytes {
+		l.Key, l.Value = nil, nil
 		r.entryErr = &hmap.LayoutError{Type: t.Name, Lacks: pkg + "entry[" + args}
 		return
 	}
-	r.entry = f.sizeOf(entry)
-	r.overflow, _ = f.pointer(entry, l.ptr, "overflow")
-	if f.word(entry, "node", "isEntry") != r.isEntry {
-		f.lacks("one place for isEntry in both kinds of node")
+	end := 0
+	place := func(t *hmap.Type, size int) span {
+		align := alignOf(t, l.ptr, 0)
+		s := span{(end + align - 1) / align * align, size}
+		end = s.off + s.size
+		return s
 	}
-	r.key, l.Key = f.span(entry, "key")
-	r.value, l.Value = f.span(entry, "value")
+	end = r.isEntry.Off + r.isEntry.Size
+	o := place(nil, l.ptr)
+	r.overflow = hmap.RecordField{Name: "overflow", Off: o.off, Size: o.size}
+	r.key, r.value = place(l.Key, int(l.Key.Size)), place(l.Value, int(l.Value.Size))
+	r.entry = (end + l.ptr - 1) / l.ptr * l.ptr
+}
+
+// typeArgs splits "K,V" at the comma that is not in brackets of either.
+func typeArgs(args string) (key, value string, ok bool) {
+	depth := 0
+	for i, c := range args {
+		switch c {
+		case '[', '{', '(':
+			depth++
+		case ']', '}', ')':
+			depth--
+		case ',':
+			if depth == 0 {
+				return args[:i], args[i+1:], true
+			}
+		}
+	}
+	return "", "", false
+}
+
+// alignOf is the alignment of a type; nil stands for a pointer.
+func alignOf(t *hmap.Type, ptr, depth int) int {
+	if t == nil || depth > maxHashNest {
+		return ptr
+	}
+	switch t.Kind {
+	case reflect.Struct:
+		n := 1
+		for _, f := range t.Fields() {
+			n = max(n, alignOf(f.Type, ptr, depth+1))
+		}
+		return n
+	case reflect.Array:
+		return alignOf(t.Elem(), ptr, depth+1)
+	case reflect.Complex64:
+		return 4
+	case reflect.Bool, reflect.Int8, reflect.Uint8, reflect.Int16, reflect.Uint16, reflect.Int32, reflect.Uint32, reflect.Float32:
+		return int(max(t.Size, 1))
+	}
+	return ptr
 }
 
 // finder looks fields up and keeps the first error.

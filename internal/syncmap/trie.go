@@ -48,6 +48,8 @@ type trieWalk struct {
 	links  [2][]link // chains, and what is behind them
 	chain  []byte
 	strays map[hmap.Addr]bool
+
+	noEntries bool // entries cannot be read: that was said
 }
 
 func (w *trieWalk) run() {
@@ -119,7 +121,10 @@ func (w *trieWalk) node(depth int, n *node, data []byte, err error, next []node)
 	case flag == 1 && depth == 0:
 		w.broken("isEntry", n.addr, "the root is an entry")
 	case flag == 1 && l.entryErr != nil:
-		w.fail(l.entryErr)
+		if !w.noEntries {
+			w.noEntries = true
+			w.fail(l.entryErr)
+		}
 	case flag == 1 && len(data) < l.entry, flag == 0 && len(data) < l.indirect:
 		w.fail(err)
 	case flag == 1:

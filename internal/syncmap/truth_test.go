@@ -140,17 +140,6 @@ func stop(t testing.TB, bin string, args ...string) *stopped {
 	return s
 }
 
-func (s *stopped) named(t testing.TB, name string) *told {
-	t.Helper()
-	for _, m := range s.maps {
-		if m.name == name {
-			return m
-		}
-	}
-	t.Fatalf("the program has told of no map %s", name)
-	return nil
-}
-
 func (s *stopped) layout(t testing.TB, typ string) *syncmap.Layout {
 	t.Helper()
 	ht := s.Types().Named(typ)

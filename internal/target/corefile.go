@@ -115,7 +115,7 @@ func (c *coreFile) readHeaders() error {
 	if err := binary.Read(io.NewSectionReader(c.f, int64(h.Phoff), max(0, c.size-int64(h.Phoff))), binary.LittleEndian, progs); err != nil {
 		return &CoreError{c.path, CoreTruncated, fmt.Sprintf("the file has %d bytes, its %d program headers start at %d", c.size, h.Phnum, h.Phoff)}
 	}
-	var end, lost uint64
+	var end, lost, left uint64
 	notes := false
 	for _, p := range progs {
 		if p.Off+p.Filesz < p.Off {
@@ -142,6 +142,9 @@ func (c *coreFile) readHeaders() error {
 				have = uint64(c.size) - p.Off
 			}
 			lost += p.Filesz - have
+			if elf.ProgFlag(p.Flags)&elf.PF_W != 0 && p.Memsz > p.Filesz {
+				left += p.Memsz - p.Filesz
+			}
 			if have > 0 {
 				c.segs = append(c.segs, segment{p.Vaddr, have, c.f, int64(p.Off), true})
 			}
@@ -149,6 +152,10 @@ func (c *coreFile) readHeaders() error {
 	}
 	if !notes {
 		return &CoreError{c.path, NotCore, "no notes: it does not say which threads there were"}
+	}
+	if left > 0 {
+		c.warnings = append(c.warnings, fmt.Sprintf("%d bytes of memory that the process could write were left out of the core "+
+			"(see coredump_filter in core(5)): maps there cannot be read", left))
 	}
 	if end > uint64(c.size) {
 		c.warnings = append(c.warnings, fmt.Sprintf("%s is truncated: %d of %d bytes are there; %d bytes of memory are unreadable",

@@ -162,23 +162,7 @@ func (d *debugInfo) typeRange() (lo, hi uint64) {
 	}
 	if d.typesHi == 0 {
 		d.typesHi = 1
-		mem := d.t.tgt.Memory()
-		word := func(field string) uint64 {
-			v, err := d.eval("runtime.firstmoduledata."+field, mem)
-			if err != nil || v.Unreadable != nil || v.Addr == 0 {
-				return 0
-			}
-			buf := make([]byte, d.t.bi.Arch.PtrSize())
-			if n, _ := mem.ReadMemory(buf, v.Addr); n < len(buf) {
-				return 0
-			}
-			var x uint64
-			for i, b := range buf {
-				x |= uint64(b) << (8 * i)
-			}
-			return x
-		}
-		if lo, hi := word("types"), word("etypes"); lo < hi {
+		if lo, hi := d.section("types", "etypes"); lo < hi {
 			d.typesLo, d.typesHi = lo, hi
 		}
 	}
@@ -186,6 +170,27 @@ func (d *debugInfo) typeRange() (lo, hi uint64) {
 		return 0, 0
 	}
 	return d.typesLo, d.typesHi
+}
+
+// section is a stretch of the executable that runtime.firstmoduledata tells.
+func (d *debugInfo) section(from, to string) (lo, hi uint64) {
+	mem := d.t.tgt.Memory()
+	word := func(field string) uint64 {
+		v, err := d.eval(fmt.Sprintf("runtime.firstmoduledata.%s", field), mem)
+		if err != nil || v.Unreadable != nil || v.Addr == 0 {
+			return 0
+		}
+		buf := make([]byte, d.t.bi.Arch.PtrSize())
+		if n, _ := mem.ReadMemory(buf, v.Addr); n < len(buf) {
+			return 0
+		}
+		var x uint64
+		for i, b := range buf {
+			x |= uint64(b) << (8 * i)
+		}
+		return x
+	}
+	return word(from), word(to)
 }
 
 // Var implements hmap.DebugInfo.

@@ -130,12 +130,12 @@ func compare(t *testing.T, tg *target.Target) int {
 			continue // Delve 1.27.2 takes keys of no size for "inconsistent array length in bucket"
 		}
 		if err != nil || v.Unreadable != nil {
-			t.Errorf("%s: Delve cannot read it: %v, %+v", h.Path, err, v)
+			t.Errorf("%s: Delve cannot read it: %v, %+v", h.Path(), err, v)
 			continue
 		}
 		n++
 		if v.Len != f.Header.Len() {
-			t.Errorf("%s: len %d, Delve says %d", h.Path, f.Header.Len(), v.Len)
+			t.Errorf("%s: len %d, Delve says %d", h.Path(), f.Header.Len(), v.Len)
 		}
 		var want []string
 		for i := 0; i+1 < len(v.Children); i += 2 {
@@ -150,7 +150,7 @@ func compare(t *testing.T, tg *target.Target) int {
 			return nil
 		})
 		if err != nil {
-			t.Errorf("%s: %v", h.Path, err)
+			t.Errorf("%s: %v", h.Path(), err)
 		}
 		slices.Sort(got)
 		slices.Sort(want)
@@ -163,12 +163,12 @@ func compare(t *testing.T, tg *target.Target) int {
 				return ok
 			})
 			if len(want) == 0 || len(missing) > 0 || int64(len(got)) != v.Len {
-				t.Errorf("%s: %d entries of %d, without %.2000q, which Delve yields", h.Path, len(got), v.Len, missing)
+				t.Errorf("%s: %d entries of %d, without %.2000q, which Delve yields", h.Path(), len(got), v.Len, missing)
 			}
 			continue
 		}
 		if !slices.Equal(got, want) {
-			t.Errorf("%s: %d entries\n%.2000q\nDelve yields %d\n%.2000q", h.Path, len(got), got, len(want), want)
+			t.Errorf("%s: %d entries\n%.2000q\nDelve yields %d\n%.2000q", h.Path(), len(got), got, len(want), want)
 		}
 	}
 	return n

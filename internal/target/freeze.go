@@ -61,6 +61,7 @@ func AttachFrozen(pid int) (*Target, error) {
 	}
 	t.stop = Stop{Reason: Attached}
 	t.describeStop(t.tgt.CurrentThread(), false)
+	t.describeDeath()
 	return t, nil
 }
 
@@ -73,9 +74,10 @@ type frozenImage interface {
 	group(exe string) (*proc.TargetGroup, error)
 }
 
-// Pause is how long the process stood still while AttachFrozen made its copy, from
-// the first thread that was stopped to the last that was let go; 0 for any other
-// target.
+// Pause is how long the process has stood still, from the first thread that was
+// stopped to the last that was let go: while AttachFrozen made its copy; or, known when
+// it is over, from Attach to Close. It is 0 for a target that is not somebody else's
+// process.
 func (t *Target) Pause() time.Duration { return t.pause }
 
 // attachError puts an error of attaching into the words of this package. A process

@@ -1,6 +1,7 @@
 package target
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"sort"
@@ -120,6 +121,17 @@ func readProcess(pid int, buf []byte, addr uint64) (int, error) {
 	}
 }
 
+// writeProcess writes to a process's memory, all or nothing within a page.
+func writeProcess(pid int, data []byte, addr uint64) error {
+	local := unix.Iovec{Base: &data[0], Len: uint64(len(data))}
+	remote := unix.RemoteIovec{Base: uintptr(addr), Len: len(data)}
+	n, err := unix.ProcessVMWritev(pid, []unix.Iovec{local}, []unix.RemoteIovec{remote}, 0)
+	if err == nil && n < len(data) {
+		err = unix.EFAULT
+	}
+	return err
+}
+
 // frozenThread is a thread as it was when the process was frozen.
 type frozenThread struct {
 	*image
@@ -131,18 +143,22 @@ type frozenThread struct {
 	common  proc.CommonThread
 }
 
-// read reads the registers of the thread, which is stopped.
-func (th *frozenThread) read() error {
+const (
+	ntXstate  = 0x202    // NT_X86_XSTATE
+	maxXstate = 32 << 10 // bytes; AMX has the most, 11 KiB
+)
+
+// read reads the registers of the thread, which is stopped; buf is maxXstate bytes.
+func (th *frozenThread) read(buf []byte) error {
 	if err := getRegs(th.tid, &th.regs); err != 0 {
 		return err
 	}
 	if int64(th.regs.Orig_rax) >= 0 {
 		return nil
 	}
-	buf := make([]byte, maxXstate)
 	iov := unix.Iovec{Base: &buf[0], Len: uint64(len(buf))}
 	if err := ptraceAt(unix.PTRACE_GETREGSET, th.tid, ntXstate, unsafe.Pointer(&iov)); err == 0 {
-		th.xstate = buf[:iov.Len]
+		th.xstate = bytes.Clone(buf[:iov.Len])
 	}
 	return nil // Delve does without them where the kernel does not give them
 }

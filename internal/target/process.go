@@ -42,17 +42,27 @@ func checkProcess(pid int) error {
 			return &ProcessError{pid, NoProcess, "it is a thread of process " + status["Tgid"]}
 		}
 		if tracer, _ := strconv.Atoi(status["TracerPid"]); tracer != 0 {
-			by := fmt.Sprintf("process %d", tracer)
-			if st, err := procStatus(tracer); err == nil {
-				by += " (" + st["Name"] + ")"
-			}
-			return &ProcessError{pid, Traced, by}
+			return &ProcessError{pid, Traced, tracerWords(tracer)}
 		}
 	}
 	if denied {
 		return &ProcessError{pid, NoPermission, "it belongs to another user"}
 	}
 	return nil
+}
+
+// tracerWords names the process to which a thread that traces belongs.
+func tracerWords(tid int) string {
+	st, err := procStatus(tid)
+	if err != nil {
+		return fmt.Sprintf("process %d", tid)
+	}
+	if leader, err := strconv.Atoi(st["Tgid"]); err == nil && leader != tid {
+		if process, err := procStatus(leader); err == nil {
+			tid, st = leader, process
+		}
+	}
+	return fmt.Sprintf("process %d (%s)", tid, st["Name"])
 }
 
 // procStatus reads /proc/PID/status.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"go/constant"
+	"math"
 	"path"
 	"reflect"
 	"sort"
@@ -151,6 +152,13 @@ func (t *Target) stackRoots(s *stackAt) ([]Root, error) {
 			continue
 		}
 		scope := t.scope(s, i)
+		// Delve leaves out what is declared on this line or behind it. Where the compiler
+		// says for each instruction where a variable is, it is set wherever it is, and
+		// what a closure of one line captured is declared on that line.
+		line := scope.Line
+		if f.Current.Fn.Optimized() {
+			scope.Line = math.MaxInt32
+		}
 		var vars []*proc.Variable
 		err := guard("list locals", func() (err error) { vars, err = scope.Locals(0, ""); return err })
 		if err != nil {
@@ -166,6 +174,12 @@ func (t *Target) stackRoots(s *stackAt) ([]Root, error) {
 				continue
 			}
 			r := t.root(scope, v)
+			if r.Err != nil && i > 0 && f.Current.PC != f.Call.PC {
+				t.spilled(s, i, v, &r)
+			}
+			if r.Err != nil && v.DeclLine >= int64(line) {
+				continue // not declared yet
+			}
 			r.Goroutine, r.Frame = s.goroutine, i
 			r.Func, r.File, r.Line = unescape(f.Call.Fn.Name), f.Call.File, f.Call.Line
 			if r.Addr != 0 {
@@ -182,6 +196,28 @@ func (t *Target) stackRoots(s *stackAt) ([]Root, error) {
 		errs = append(errs, fmt.Errorf("unwind goroutine %d: %d frames: %w", s.goroutine, maxFrames, errDeepStack))
 	}
 	return roots, errors.Join(errs...)
+}
+
+// spilled finds a variable of a frame that waits for a call to return. Where the call
+// is, the debug information may say that it is in a register, which is lost by then; but
+// if it says that behind the call it is in the frame, it has lain there all the while:
+// Go has no registers that a call preserves.
+func (t *Target) spilled(s *stackAt, i int, v *proc.Variable, r *Root) {
+	scope := t.scope(s, i)
+	scope.PC, scope.Line = s.frames[i].Current.PC, math.MaxInt32
+	var vars []*proc.Variable
+	if guard("list locals", func() (err error) { vars, err = scope.Locals(0, ""); return err }) != nil {
+		return
+	}
+	for _, w := range vars {
+		if w.Name != v.Name || w.DeclLine != v.DeclLine || w.Unreadable != nil || w.Flags&proc.VariableFakeAddress != 0 {
+			continue
+		}
+		if x := t.root(scope, w); x.Err == nil && x.Addr != 0 && x.Type == r.Type {
+			*r = x
+			return
+		}
+	}
 }
 
 // root makes a Root of a variable of Delve's that is not loaded.

@@ -41,6 +41,7 @@ type Target struct {
 
 	debug    *debugInfo
 	types    *hmap.Types
+	closures *closures
 	mem      hmap.Memory
 	core     *coreFile
 	tty      *terminal
@@ -49,7 +50,8 @@ type Target struct {
 	warnings []string
 	tempCore string // a core file that was made readable for Delve
 	image    frozenImage
-	pause    time.Duration // of making the image
+	pause    time.Duration // of making the image, or until Close
+	began    time.Time     // of the pause, until Close
 
 	mu          sync.Mutex
 	running     bool
@@ -128,6 +130,7 @@ func Attach(pid int) (*Target, error) {
 		}
 		t.info = info
 	}
+	t.began = time.Now()
 	grp, err := native.Attach(pid, nil, nil)
 	if err != nil {
 		if errors.Is(err, os.ErrPermission) {
@@ -142,6 +145,7 @@ func Attach(pid int) (*Target, error) {
 	}
 	t.stop = Stop{Reason: Attached}
 	t.describeStop(t.tgt.CurrentThread(), false)
+	t.describeDeath()
 	return t, nil
 }
 
@@ -187,6 +191,7 @@ func OpenCore(exe, corePath string) (t *Target, err error) {
 	t.mem = cf
 	t.stop = Stop{Reason: Core}
 	t.describeStop(t.tgt.CurrentThread(), false)
+	t.describeDeath()
 	return t, nil
 }
 
@@ -304,7 +309,9 @@ func (t *Target) Close() error {
 				return t.grp.Detach(true)
 			case attached:
 				t.absorbTrap()
-				return t.grp.Detach(false)
+				err := t.grp.Detach(false)
+				t.pause = time.Since(t.began)
+				return err
 			}
 			t.bi.Close()
 			return nil

@@ -71,6 +71,15 @@ const (
 // takeAll reports whether the whole table is asked for.
 func takeAll() bool { return os.Getenv(allVariable) == "1" }
 
+// Times is how often a test repeats what must go well each time: all of them with
+// HMAPTOOLS_ALL_TOOLCHAINS=1, a tenth otherwise.
+func Times(all int) int {
+	if takeAll() {
+		return all
+	}
+	return max(1, all/10)
+}
+
 // unavailable ends the test because the machine lacks something: a skip at
 // home, a failure where all of the tests are meant to run.
 func unavailable(t testing.TB, format string, args ...any) {

@@ -1,7 +1,7 @@
 // Bench measures hmapdump beside what it could be at best, and beside Delve, and
 // prints ratios. From the root of the module:
 //
-//	go run ./scripts/bench [-n ENTRIES] [-rounds N] [-only live,core,print,start]
+//	go run ./scripts/bench [-n ENTRIES] [-rounds N] [-only live,core,print,start,census,freeze]
 //
 // What is compared runs in turn, round after round, on the same data; the figures
 // are medians, and a ratio is one of two medians of the same run. Nothing is
@@ -19,6 +19,11 @@
 //     program has then been run to the end of main.main. Beside it, dlv
 //     exec on the same binary from its start to its prompt, where the program has
 //     not begun.
+//   - census: hmapdump attach as a whole on a process with one large map and 267,000
+//     small ones, beside reading the process's writable memory once; then on 1, 2, 4
+//     and 8 times as many small maps.
+//   - freeze: how long a process stands still while hmapdump attach copies it, beside
+//     a bare fork that the process makes of itself.
 package main
 
 import (
@@ -71,7 +76,7 @@ func run(args []string, out io.Writer) (err error) {
 	b := &bench{out: out, perEntry: map[string]time.Duration{}}
 	fs.IntVar(&b.entries, "n", 10_000_000, "`entries` of the map")
 	fs.IntVar(&b.rounds, "rounds", 5, "`times` that everything is measured")
-	only := fs.String("only", "live,core,print,start", "what is measured")
+	only := fs.String("only", "live,core,print,start,census,freeze", "what is measured")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -84,6 +89,14 @@ func run(args []string, out io.Writer) (err error) {
 	if err := b.build("", "hmapdump", ".", "./cmd/hmapdump"); err != nil {
 		return err
 	}
+	if slices.Contains(parts, "freeze") {
+		if err := b.freeze(); err != nil {
+			return err
+		}
+		if len(parts) == 1 {
+			return nil
+		}
+	}
 	// Uncompressed debug information makes it 30 MiB.
 	if err := b.build("", "dlv", ".", "-ldflags=-compressdwarf=false", "github.com/go-delve/delve/cmd/dlv"); err != nil {
 		return err
@@ -94,6 +107,11 @@ func run(args []string, out io.Writer) (err error) {
 		}
 		if slices.Contains(parts, "live") || slices.Contains(parts, "core") {
 			if err := b.bigMap(g, parts); err != nil {
+				return fmt.Errorf("%s: %w", g.name, err)
+			}
+		}
+		if slices.Contains(parts, "census") {
+			if err := b.census(g); err != nil {
 				return fmt.Errorf("%s: %w", g.name, err)
 			}
 		}

@@ -211,7 +211,7 @@ func grow(depth int) *Tree {
 func word2(p *any) unsafe.Pointer { return unsafe.Add(unsafe.Pointer(p), unsafe.Sizeof(uintptr(0))) }
 
 func interfaces() {
-	anyMap, anyStruct, anyPtr = make([]any, n), make([]any, n), make([]any, n)
+	anyMap, anyStruct, anyPtr = make([]any, n, 8*n), make([]any, n), make([]any, n)
 	for i := 0; i < n; i++ {
 		m := mk()
 		anyMap[i] = m
@@ -226,6 +226,44 @@ func interfaces() {
 		ifaces = append(ifaces, b, byValue{mk()})
 		place("field", b.m, unsafe.Pointer(&b.m))
 		place("field", ifaces[len(ifaces)-1].Get(), nil)
+	}
+}
+
+// Types that nothing but an interface holds.
+type (
+	onlyMap    map[uint16]int
+	onlyStruct struct {
+		pad [2]int
+		m   map[uint8]onlyMap
+	}
+)
+
+// header is the address of the header of the map that the word at w holds.
+func header(w unsafe.Pointer) Map { return *(*Map)(w) }
+
+func onlyInterfaces() {
+	for i := 0; i < n; i++ {
+		anyMap = append(anyMap, onlyMap{uint16(i): i}, onlyStruct{m: map[uint8]onlyMap{1: {2: 3}}}, &onlyStruct{m: map[uint8]onlyMap{1: {2: 3}}})
+		k := len(anyMap) - 3
+		place("interface", header(word2(&anyMap[k])), word2(&anyMap[k]))
+		p := (*onlyStruct)(*(*unsafe.Pointer)(word2(&anyMap[k+1])))
+		place("field", header(unsafe.Pointer(&p.m)), unsafe.Pointer(&p.m))
+		inner := p.m[1]
+		place("mapvalue", header(unsafe.Pointer(&inner)), nil)
+		p = anyMap[k+2].(*onlyStruct)
+		place("field", header(unsafe.Pointer(&p.m)), unsafe.Pointer(&p.m))
+		s := []map[int8]int{{1: 1}, {2: 2}}
+		anyMap = append(anyMap, s, [2]map[int16]int{{1: 1}, {2: 2}}, struct{ q map[uint32]int }{map[uint32]int{1: 1}})
+		place("element", header(unsafe.Pointer(&s[1])), unsafe.Pointer(&s[1]))
+		a := (*[2]map[int16]int)(*(*unsafe.Pointer)(word2(&anyMap[k+4])))
+		place("element", header(unsafe.Pointer(&a[1])), unsafe.Pointer(&a[1]))
+		q := word2(&anyMap[k+5]) // a struct of one pointer lies in the interface itself
+		place("field", header(q), nil)
+		c := make(chan map[float64]int, 2)
+		m := map[float64]int{1: 1}
+		c <- m
+		anyMap = append(anyMap, c)
+		place("channel", header(unsafe.Pointer(&m)), nil)
 	}
 }
 
@@ -403,6 +441,28 @@ func goroutines() {
 	parked.Wait()
 }
 
+// loop waits in a loop over a map that nothing else holds.
+//
+//go:noinline
+func loop(i int) {
+	for k := range looped(i) {
+		parked.Done()
+		<-never
+		if k == "" {
+			return
+		}
+	}
+}
+
+//go:noinline
+func looped(i int) Map {
+	m := Map{"a": i}
+	lock.Lock()
+	place("any", m, nil)
+	lock.Unlock()
+	return m
+}
+
 // deferred waits with a deferred call that holds a map.
 func deferred(i int) {
 	lock.Lock()
@@ -434,6 +494,7 @@ func main() {
 	garbage()
 	plain()
 	interfaces()
+	onlyInterfaces()
 	inMaps()
 	channels()
 	functions()
@@ -442,8 +503,9 @@ func main() {
 	hide()
 	goroutines()
 	for i := 0; i < 20; i++ {
-		parked.Add(1)
+		parked.Add(2)
 		go deferred(i)
+		go loop(i)
 	}
 	parked.Wait()
 	pooled()

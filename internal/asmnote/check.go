@@ -1,0 +1,188 @@
+package asmnote
+
+import (
+	"fmt"
+	"go/ast"
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"sync"
+)
+
+// A Package is what the go command says of a package that was compiled.
+type Package struct {
+	ImportPath string
+	Dir        string
+	Files      []string          // names in Dir of the Go files that were compiled
+	ImportMap  map[string]string // from the source's import paths to packages, where they differ
+	GoVersion  string            // language version, "go1.21"; "" for the newest
+}
+
+// A Dependency is a package that others import.
+type Dependency struct {
+	Package
+	Export string // file with its export data
+}
+
+// AddPackage parses and type-checks a package, and takes its files. deps returns
+// what it imports. Their types come from export data; where that is of a compiler
+// that the standard library's reader does not know, from their source. What cannot
+// be checked is left out, and the first reason returned: the rest was taken.
+func (s *Source) AddPackage(p Package, deps func(path string) (Dependency, bool)) error {
+	fset := token.NewFileSet()
+	files, first := parseFiles(fset, p, parser.ParseComments)
+	info := newInfo()
+	exports := exportImporter(fset, deps)
+	bySource := func() *sourceImporter { return &sourceImporter{s, fset, deps, map[string]*types.Package{}} }
+	var imp types.ImporterFrom = exports
+	if s.foreign {
+		imp = bySource()
+	}
+	err := s.check(fset, p, files, info, imp)
+	if exports.failed != nil {
+		// One package of either kind would not know the types of the other.
+		s.foreign = true
+		info = newInfo()
+		err = s.check(fset, p, files, info, bySource())
+	}
+	for _, f := range files {
+		name := filepath.Base(fset.File(f.FileStart).Name())
+		s.AddFile(fset, f, info, path.Join(p.ImportPath, name), name)
+		s.expect(fset, f)
+	}
+	if first == nil {
+		first = err
+	}
+	return first
+}
+
+func newInfo() *types.Info {
+	return &types.Info{
+		Types: map[ast.Expr]types.TypeAndValue{}, Defs: map[*ast.Ident]types.Object{}, Uses: map[*ast.Ident]types.Object{},
+		Selections: map[*ast.SelectorExpr]*types.Selection{},
+	}
+}
+
+// parseFiles returns the files of a package that can be parsed, at least in part.
+func parseFiles(fset *token.FileSet, p Package, mode parser.Mode) (good []*ast.File, first error) {
+	files := make([]*ast.File, len(p.Files))
+	errs := make([]error, len(p.Files))
+	var wg sync.WaitGroup
+	for i, name := range p.Files {
+		wg.Go(func() {
+			files[i], errs[i] = parser.ParseFile(fset, filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution|mode)
+		})
+	}
+	wg.Wait()
+	for i, f := range files {
+		if errs[i] != nil && first == nil {
+			first = fmt.Errorf("parse %s: %w", p.ImportPath, errs[i])
+		}
+		if f != nil {
+			good = append(good, f)
+		}
+	}
+	return good, first
+}
+
+// check type-checks a package and returns the first error.
+func (s *Source) check(fset *token.FileSet, p Package, files []*ast.File, info *types.Info, imp types.ImporterFrom) error {
+	var first error
+	conf := types.Config{
+		Importer: withMap{imp, p.ImportMap}, Sizes: s.sizes, FakeImportC: true, GoVersion: p.GoVersion,
+		Error: func(err error) {
+			if first == nil {
+				first = fmt.Errorf("type-check %s: %w", p.ImportPath, err)
+			}
+		},
+	}
+	conf.Check(p.ImportPath, fset, files, info) // errors went to conf.Error
+	return first
+}
+
+// withMap renames what a package imports: vendored packages.
+type withMap struct {
+	types.ImporterFrom
+	names map[string]string
+}
+
+func (m withMap) Import(path string) (*types.Package, error) { return m.ImportFrom(path, "", 0) }
+
+func (m withMap) ImportFrom(path, dir string, mode types.ImportMode) (*types.Package, error) {
+	if to, ok := m.names[path]; ok {
+		path = to
+	}
+	return m.ImporterFrom.ImportFrom(path, dir, mode)
+}
+
+// An exports reads export data, and remembers a failure.
+type exports struct {
+	types.ImporterFrom
+	failed error
+}
+
+func exportImporter(fset *token.FileSet, deps func(string) (Dependency, bool)) *exports {
+	lookup := func(path string) (io.ReadCloser, error) {
+		d, ok := deps(path)
+		if !ok || d.Export == "" {
+			return nil, fmt.Errorf("no export data of %s", path)
+		}
+		return os.Open(d.Export)
+	}
+	return &exports{importer.ForCompiler(fset, "gc", lookup).(types.ImporterFrom), nil}
+}
+
+func (e *exports) ImportFrom(path, dir string, mode types.ImportMode) (p *types.Package, err error) {
+	// Export data of another compiler has made the reader panic.
+	defer func() {
+		if r := recover(); r != nil {
+			p, err = nil, fmt.Errorf("import %s: %v", path, r)
+		}
+		if err != nil && e.failed == nil {
+			e.failed = err
+		}
+	}()
+	return e.ImporterFrom.ImportFrom(path, dir, mode)
+}
+
+// A sourceImporter type-checks the declarations of packages, without bodies.
+type sourceImporter struct {
+	s    *Source
+	fset *token.FileSet
+	deps func(string) (Dependency, bool)
+	done map[string]*types.Package
+}
+
+func (im *sourceImporter) Import(path string) (*types.Package, error) {
+	return im.ImportFrom(path, "", 0)
+}
+
+func (im *sourceImporter) ImportFrom(path, _ string, _ types.ImportMode) (*types.Package, error) {
+	if path == "unsafe" {
+		return types.Unsafe, nil
+	}
+	if p, ok := im.done[path]; ok {
+		if p == nil {
+			return nil, fmt.Errorf("import %s: it imports itself", path)
+		}
+		return p, nil
+	}
+	im.done[path] = nil
+	d, ok := im.deps(path)
+	if !ok {
+		return nil, fmt.Errorf("import %s: the go command does not list it", path)
+	}
+	files, _ := parseFiles(im.fset, d.Package, 0)
+	conf := types.Config{
+		Importer: withMap{im, d.ImportMap}, Sizes: im.s.sizes, FakeImportC: true, IgnoreFuncBodies: true,
+		Error: func(error) {}, // what cannot be checked is missing
+	}
+	p, _ := conf.Check(path, im.fset, files, nil)
+	im.done[path] = p
+	return p, nil
+}
