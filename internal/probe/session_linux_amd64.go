@@ -356,8 +356,12 @@ loop:
 	select {
 	case <-s.gone:
 	default:
-		if err := s.remove(); err != nil && !errors.As(err, new(*EndedError)) {
-			failed = errors.Join(failed, fmt.Errorf("take probes out: %w", err))
+		if err := s.remove(); err != nil {
+			select {
+			case <-s.gone: // it ended meanwhile
+			case <-time.After(stopLimit / 4):
+				failed = errors.Join(failed, fmt.Errorf("take probes out: %w", err))
+			}
 		}
 		d.settle()
 	}
