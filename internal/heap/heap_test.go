@@ -92,7 +92,8 @@ func TestPlaces(t *testing.T) {
 						reused++ // by something else of that size
 					}
 				}
-				if reused > 300 {
+				// Closures, nodes and records of the program are of that size too.
+				if reused > 600 {
 					t.Errorf("of 1000 headers that were freed %d seem to be allocated", reused)
 				}
 				everFree += free
