@@ -19,7 +19,7 @@ const (
 	// baseBudget is what may be taken whatever the target is; a sixteenth of the
 	// target's own memory is added.
 	baseBudget             = 400 << 20
-	minPercent, maxPercent = 25, 400
+	minPercent, maxPercent = 60, 400
 )
 
 // paceCollector starts to adapt the percentage after each collection, unless GOGC is set.
