@@ -216,7 +216,6 @@ func nearest(a, b Holder) int {
 // result makes a Result of what was found.
 func (w *walk) result() *Result {
 	w.sortSync()
-	w.res.Goroutines = w.goroutines
 	// Headers have one map, but for what is in a variable that is not set yet.
 	hmap.SortByAddr(w.maps.all, func(m *metAt) hmap.Addr { return m.header })
 	w.res.Maps = make([]*Found, 0, len(w.maps.all))

@@ -15,7 +15,7 @@ import (
 // and what needs them is left out.
 type runtimeFacts struct {
 	hchan   hmap.Record
-	waitq   [2]hmap.RecordField // recvq.first, sendq.first
+	senders hmap.RecordField // of a channel: sendq.first
 	sudog   hmap.Record
 	elem    hmap.RecordField // of a sudog
 	pool    hmap.Record
@@ -37,7 +37,7 @@ func readRuntime(types *hmap.Types) runtimeFacts {
 		hchan: record("runtime.hchan"), sudog: record("runtime.sudog"), pool: record("sync.Pool"),
 		local: types.Named("sync.poolLocal"), special: record("runtime.special"),
 	}
-	f.waitq = [2]hmap.RecordField{f.hchan.Field("recvq.first"), f.hchan.Field("sendq.first")}
+	f.senders = f.hchan.Field("sendq.first")
 	// A pair of words since Go 1.26, of which this one is kept when the garbage
 	// collector must not see it.
 	if f.elem = f.sudog.Field("elem.vu"); f.elem.Size == 0 {
@@ -143,24 +143,20 @@ func (w *walk) channel(from *node, r *ref, index int64, addr uint64) {
 			run(0, wrapped-size)
 		}
 	}
-	for i, q := range []string{"recvq", "sendq"} {
-		if i == 0 {
-			continue // a receiver brings nothing; where it waits for it is a variable
+	// A receiver brings nothing; where it waits for it is a variable.
+	next := f.sudog.Field("next")
+	sg := f.senders.Uint(rec)
+	for k := 0; sg != 0 && k < maxWaiting; k++ {
+		s := w.record(&f.sudog, sg)
+		if s == nil {
+			break
 		}
-		next := f.sudog.Field("next")
-		sg := f.waitq[i].Uint(rec)
-		for k := 0; sg != 0 && k < maxWaiting; k++ {
-			s := w.record(&f.sudog, sg)
-			if s == nil {
-				break
-			}
-			if at := f.elem.Uint(s); at != 0 && w.fits(at, uint64(p.size)) {
-				detail := fmt.Sprintf(".%s[%d].elem", q, k)
-				v := w.variant(r, nil, detail, func(x *ref) { x.suffix += detail })
-				w.push(item{addr: at, plan: p, n: 1, first: -1, node: from.child(v, index), kind: Channel})
-			}
-			sg = next.Uint(s)
+		if at := f.elem.Uint(s); at != 0 && w.fits(at, uint64(p.size)) {
+			detail := fmt.Sprintf(".sendq[%d].elem", k)
+			v := w.variant(r, nil, detail, func(x *ref) { x.suffix += detail })
+			w.push(item{addr: at, plan: p, n: 1, first: -1, node: from.child(v, index), kind: Channel})
 		}
+		sg = next.Uint(s)
 	}
 }
 

@@ -106,7 +106,7 @@ func (w *walk) stacks() {
 			}
 			w.stackWords = append(w.stackWords, stackWord{uint64(x.Addr), x.Value, k, x.Kind})
 		}
-		w.goroutines++
+		w.res.Goroutines++
 		for j := range s.Closures {
 			w.started(g.ID, &s.Closures[j])
 		}

@@ -64,7 +64,6 @@ type walk struct {
 
 	stackWords []stackWord
 	frames     []stackFrame
-	goroutines int // whose stacks were looked at
 
 	syncs     map[hmap.Addr]bool // sync.Maps that were met
 	syncTypes map[*hmap.Type]*syncType
