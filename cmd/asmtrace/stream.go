@@ -30,7 +30,7 @@ func annotateStream(src io.Reader, t *target, c *config, out sink) (*trace, erro
 	p := &part{}
 	r := disasm.NewReader(disasm.Unwrap(src))
 	r.Arch = t.goarch
-	r.Foreign = p.foreign
+	r.Foreign = func(n int64, line []byte) { p.foreign(fmt.Sprintf("line %d", n), line) }
 	var a *asmnote.Annotator
 	var waiting []*disasm.Func
 	texts := 0
@@ -137,7 +137,13 @@ func (tr *trace) one(p *part, a *asmnote.Annotator, f *disasm.Func, c *config, o
 			return err
 		}
 	}
-	p.symbol(a, f, c, out)
+	switch {
+	case !f.Text && strings.Contains(f.Name, dict):
+		p.dictionary(f)
+	case f.Text && len(f.Insts) > 0:
+		p.names = append(p.names, f.Name)
+		p.function(a, f, c, out)
+	}
 	q := *p
 	q.notices = nil
 	p.funcs, p.rendered, p.names, p.dicts, p.calls, p.matched = nil, nil, nil, nil, 0, 0
@@ -188,16 +194,13 @@ func annotateBinary(t *target, c *config, out sink) (*trace, error) {
 	err = b.Each(funcs, c.insts(), func(i int, f *disasm.Func) error {
 		a := pool.Get().(*asmnote.Annotator)
 		defer pool.Put(a)
-		if n := a.Func(f); n != nil {
-			parts[i].add(n, c, out)
-		}
+		parts[i].function(a, f, c, out)
 		return parts[i].err
 	})
 	if err != nil {
 		return nil, err
 	}
 	for i := range parts {
-		parts[i].names = nil // they are there already
 		if err := tr.take(&parts[i], out); err != nil {
 			return nil, err
 		}

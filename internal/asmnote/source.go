@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"go/types"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -106,26 +107,38 @@ func (s *Source) Sizes() types.Sizes { return s.sizes }
 // Types, Defs and Uses, exactly the map operations are found; without it
 // everything that may be one by its form. names are further names for the file.
 func (s *Source) AddFile(fset *token.FileSet, f *ast.File, info *types.Info, names ...string) {
-	tf := fset.File(f.FileStart)
-	if tf == nil {
-		return
+	if tf := fset.File(f.FileStart); tf != nil {
+		s.take(s.walk(fset, tf, f, info), names)
 	}
-	w := &walker{s: s, fset: fset, info: info, tokens: tf, out: map[string]*sourceFile{}, names: names}
-	w.file(f)
+}
+
+// take takes what a walker has found.
+func (s *Source) take(w *walker, names []string) {
+	s.Ops = append(s.Ops, w.ops...)
+	s.Expected = append(s.Expected, w.expected...)
+	own := w.tokens.Name()
 	for name, sf := range w.out {
 		s.files[name] = sf
 		// The parser takes what //line says from the file's directory, the compiler as
 		// it is.
-		if rel, err := filepath.Rel(filepath.Dir(tf.Name()), name); err == nil && name != tf.Name() {
+		if rel, err := filepath.Rel(filepath.Dir(own), name); err == nil && name != own {
 			s.files[rel] = sf
 		}
 	}
 	// The file as it is may be named in other ways; what //line says is as it is.
-	if sf := w.out[tf.Name()]; sf != nil {
+	if sf := w.out[own]; sf != nil {
 		for _, n := range names {
 			s.files[n] = sf
 		}
 	}
+}
+
+// Merge takes over what another Source, for the same target, knows of type-checked
+// files. They then share it.
+func (s *Source) Merge(from *Source) {
+	maps.Copy(s.files, from.files)
+	s.Ops = append(s.Ops, from.Ops...)
+	s.Expected = append(s.Expected, from.Expected...)
 }
 
 // declared returns the functions that are declared at a position, in a file that is
@@ -143,6 +156,16 @@ func (s *Source) known(file string) *sourceFile {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.files[file]
+}
+
+// Concerns reports whether code at a position may hold an operation of the
+// type-checked files, or belongs to the declaration of a function that has some.
+func (s *Source) Concerns(file string, line int) bool {
+	sf := s.known(file)
+	if sf == nil {
+		return false
+	}
+	return len(sf.lines[line]) > 0 || slices.ContainsFunc(sf.funcs[line], func(f *SourceFunc) bool { return len(f.Ops) > 0 })
 }
 
 // at returns the operations at a position, for a call: the file is parsed if it was
@@ -191,23 +214,32 @@ func (s *Source) SetResolve(fn func(string) string) { s.resolve = fn }
 
 // A walker collects the operations of one file.
 type walker struct {
-	s      *Source
+	target Target
+	sizes  types.Sizes
 	fset   *token.FileSet
 	info   *types.Info
 	tokens *token.File
-	names  []string
-	out    map[string]*sourceFile
-	stack  []ast.Node
-	funcs  []*SourceFunc
-	sub    map[ast.Expr]bool // parts of other operations
-	done   map[ast.Expr]bool
-	later  map[token.Pos][]Hint // of operations that are not recorded yet
-	name   string               // of the last map type, if it is a defined one
+
+	out      map[string]*sourceFile // by the names that //line gives, and its own
+	ops      []*SourceOp
+	expected []Expectation
+
+	stack []ast.Node
+	funcs []*SourceFunc
+	sub   map[ast.Expr]bool // parts of other operations
+	done  map[ast.Expr]bool
+	later map[token.Pos][]Hint // of operations that are not recorded yet
+	name  string               // of the last map type, if it is a defined one
 }
 
-func (w *walker) file(f *ast.File) {
-	w.sub, w.done, w.later = map[ast.Expr]bool{}, map[ast.Expr]bool{}, map[token.Pos][]Hint{}
-	w.fileOf(w.tokens.Name())
+// walk finds what is in a file. It only reads s.
+func (s *Source) walk(fset *token.FileSet, tf *token.File, f *ast.File, info *types.Info) *walker {
+	w := &walker{target: s.target, sizes: s.sizes, fset: fset, info: info, tokens: tf, out: map[string]*sourceFile{},
+		sub: map[ast.Expr]bool{}, done: map[ast.Expr]bool{}, later: map[token.Pos][]Hint{}}
+	w.fileOf(tf.Name())
+	if info != nil {
+		w.expect(f)
+	}
 	ast.Inspect(f, func(n ast.Node) bool {
 		if n == nil {
 			switch w.stack[len(w.stack)-1].(type) {
@@ -222,6 +254,7 @@ func (w *walker) file(f *ast.File) {
 		w.node(n)
 		return true
 	})
+	return w
 }
 
 func (w *walker) fileOf(name string) *sourceFile {
@@ -328,13 +361,13 @@ func (w *walker) add(kind Kind, pos token.Pos, n ast.Node, m *types.Map, expr st
 			op.MapType = op.Under
 		}
 		op.Generic = hasTypeParam(m.Key()) || hasTypeParam(m.Elem())
-		op.choice = w.s.target.choose(m, w.s.sizes)
+		op.choice = w.target.choose(m, w.sizes)
 	}
 	op.hints = w.later[pos]
 	sf := w.fileOf(at.Filename)
 	sf.lines[at.Line] = append(sf.lines[at.Line], op)
 	if w.info != nil {
-		w.s.Ops = append(w.s.Ops, op)
+		w.ops = append(w.ops, op)
 	}
 	return op
 }

@@ -120,6 +120,13 @@ func NewReader(src io.Reader) *Reader {
 	}
 }
 
+// Reset makes the Reader read another listing, of the same compiler. It keeps its
+// memory, and what it has learnt of the architecture.
+func (r *Reader) Reset(src io.Reader) {
+	r.src, r.srcErr, r.pos, r.end = src, nil, 0, 0
+	r.open, r.pkg, r.stats = false, "", ListingStats{}
+}
+
 // Stats returns the counts of what was read so far.
 func (r *Reader) Stats() ListingStats { return r.stats }
 
