@@ -1,6 +1,7 @@
 package asmnote
 
 import (
+	"bytes"
 	"fmt"
 	"go/ast"
 	"go/importer"
@@ -37,7 +38,7 @@ type Dependency struct {
 // be checked is left out, and the first reason returned: the rest was taken.
 func (s *Source) AddPackage(p Package, deps func(path string) (Dependency, bool)) error {
 	fset := token.NewFileSet()
-	files, first := parseFiles(fset, p, parser.ParseComments)
+	files, first := parseFiles(fset, p)
 	info := newInfo(fset)
 	exports := exportImporter(fset, deps)
 	bySource := func() *sourceImporter { return &sourceImporter{s, fset, deps, map[string]*types.Package{}} }
@@ -79,11 +80,23 @@ func newInfo(fset *token.FileSet) *types.Info {
 }
 
 // parseFiles returns the files of a package that can be parsed, at least in part.
-func parseFiles(fset *token.FileSet, p Package, mode parser.Mode) (good []*ast.File, first error) {
+func parseFiles(fset *token.FileSet, p Package) (good []*ast.File, first error) {
 	files := make([]*ast.File, len(p.Files))
 	errs := make([]error, len(p.Files))
 	each(len(p.Files), func(i int) {
-		files[i], errs[i] = parser.ParseFile(fset, filepath.Join(p.Dir, p.Files[i]), nil, parser.SkipObjectResolution|mode)
+		name := p.Files[i]
+		if !filepath.IsAbs(name) { // cgo writes some into the build cache
+			name = filepath.Join(p.Dir, name)
+		}
+		var src []byte
+		if src, errs[i] = os.ReadFile(name); errs[i] != nil {
+			return
+		}
+		mode := parser.SkipObjectResolution
+		if bytes.Contains(src, []byte(expectPrefix)) {
+			mode |= parser.ParseComments
+		}
+		files[i], errs[i] = parser.ParseFile(fset, name, src, mode)
 	})
 	for i, f := range files {
 		if errs[i] != nil && first == nil {
@@ -197,7 +210,7 @@ func (im *sourceImporter) ImportFrom(path, _ string, _ types.ImportMode) (*types
 	if !ok {
 		return nil, fmt.Errorf("import %s: the go command does not list it", path)
 	}
-	files, _ := parseFiles(im.fset, d.Package, 0)
+	files, _ := parseFiles(im.fset, d.Package)
 	conf := types.Config{
 		Importer: withMap{im, d.ImportMap}, Sizes: im.s.sizes, FakeImportC: true, IgnoreFuncBodies: true,
 		Error: func(error) {}, // what cannot be checked is missing

@@ -84,7 +84,7 @@ func (r *Reader) start(line []byte) {
 	}
 	f := &r.cur
 	r.open, r.wasm = true, false
-	r.text, r.args, r.rels = r.text[:0], r.args[:0], r.rels[:0]
+	r.text, r.args, r.codes, r.rels = r.text[:0], r.args[:0], r.codes[:0], r.rels[:0]
 
 	i := sizeField(line)
 	alignAt, argsAt := -1, -1
@@ -287,7 +287,7 @@ func (r *Reader) inst(rest []byte, pc uint64) bool {
 	r.lastOp.seen++
 	r.wasm = r.wasm || r.lastOp.wasm
 	r.cur.Insts = append(r.cur.Insts, Inst{PC: pc, Op: r.lastOp.name, File: r.last.file, Line: r.last.line, Orig: r.last.orig})
-	r.args = append(r.args, r.keep(args))
+	r.args, r.codes = append(r.args, r.keep(args)), append(r.codes, r.lastOp)
 	return true
 }
 

@@ -44,10 +44,11 @@ type Reader struct {
 
 	pkg   string
 	cur   Func
-	open  bool   // cur holds a symbol that is not delivered yet
-	text  []byte // the strings of cur, one after the other
-	name  span   // of cur.Name, in text
-	args  []span // of cur.Insts
+	open  bool      // cur holds a symbol that is not delivered yet
+	text  []byte    // the strings of cur, one after the other
+	name  span      // of cur.Name, in text
+	args  []span    // of cur.Insts
+	codes []*opcode // likewise
 	rels  []relocText
 	wasm  bool // cur has instructions of WebAssembly
 	kinds map[string]string
