@@ -24,10 +24,11 @@ type build struct {
 }
 
 // listFormat has go list print what decodeList reads, in all versions alike: a line for
-// the package, one for each file, and one for each import that has another name.
+// the package, one for each file, c for those that use cgo, and one for each import
+// that has another name.
 const listFormat = `p {{printf "%q %q %q" .ImportPath .Dir .Export}} {{printf "%q" (printf "%t" .DepOnly)}} "{{with .Module}}{{.GoVersion}}{{end}}"
 {{range .GoFiles}}f {{printf "%q" .}}
-{{end}}{{range .CgoFiles}}f {{printf "%q" .}}
+{{end}}{{range .CgoFiles}}c {{printf "%q" .}}
 {{end}}{{range $from, $to := .ImportMap}}m {{printf "%q %q" $from $to}}
 {{end}}`
 
@@ -84,6 +85,36 @@ func compile(ctx context.Context, t *target, c *config) (b *build, err error) {
 	return b, nil
 }
 
+// throughCgo returns the package with the files that cgo makes of its own, which are
+// those that the compiler sees.
+func throughCgo(ctx context.Context, t *target, c *config, p asmnote.Package) (asmnote.Package, error) {
+	args := []string{"list", "-compiled", "-f", `{{range .CompiledGoFiles}}{{printf "%q\n" .}}{{end}}`}
+	if c.race {
+		args = append(args, "-race")
+	}
+	args = append(args, "--")
+	if p.ImportPath == "command-line-arguments" {
+		args = append(args, c.operands...)
+	} else {
+		args = append(args, p.ImportPath)
+	}
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Env = t.env()
+	out, err := cmd.Output()
+	if err != nil {
+		return p, fmt.Errorf("go list -compiled %s: %w", p.ImportPath, err)
+	}
+	p.Files = nil
+	for line := range strings.Lines(string(out)) {
+		name, err := strconv.Unquote(strings.TrimSpace(line))
+		if err != nil {
+			return p, fmt.Errorf("go list -compiled: it prints %.100q", line)
+		}
+		p.Files = append(p.Files, name)
+	}
+	return p, nil
+}
+
 // decodeList reads what listFormat makes go list print.
 func decodeList(r io.Reader, take func(d asmnote.Dependency, depOnly bool)) error {
 	var d asmnote.Dependency
@@ -118,8 +149,9 @@ func decodeList(r io.Reader, take func(d asmnote.Dependency, depOnly bool)) erro
 			if depOnly = words[3] == "true"; words[4] != "" {
 				d.GoVersion = "go" + words[4]
 			}
-		case kind == "f" && len(words) == 1:
+		case (kind == "f" || kind == "c") && len(words) == 1:
 			d.Files = append(d.Files, words[0])
+			d.Cgo = d.Cgo || kind == "c"
 		case kind == "m" && len(words) == 2:
 			if d.ImportMap == nil {
 				d.ImportMap = map[string]string{}

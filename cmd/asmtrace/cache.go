@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"os"
@@ -50,7 +51,7 @@ func factsFile(t *target, p *asmnote.Dependency) string {
 
 // addSource adds what is known of the packages, from the cache where it is there. What
 // has to be type-checked is, on all cores if there are several packages.
-func (tr *trace) addSource(b *build) {
+func (tr *trace) addSource(ctx context.Context, c *config, b *build) {
 	deps := func(path string) (asmnote.Dependency, bool) { d, ok := b.deps[path]; return d, ok }
 	known := make([]*asmnote.Source, len(b.packages))
 	problems := make([]error, len(b.packages))
@@ -59,7 +60,7 @@ func (tr *trace) addSource(b *build) {
 	for i := range b.packages {
 		turn <- struct{}{}
 		wg.Go(func() {
-			known[i], problems[i] = facts(tr.target, &b.packages[i], deps)
+			known[i], problems[i] = facts(ctx, tr.target, c, b.packages[i], deps)
 			<-turn
 		})
 	}
@@ -73,9 +74,9 @@ func (tr *trace) addSource(b *build) {
 }
 
 // facts returns what is known of a package.
-func facts(t *target, p *asmnote.Dependency, deps func(string) (asmnote.Dependency, bool)) (*asmnote.Source, error) {
+func facts(ctx context.Context, t *target, c *config, p asmnote.Dependency, deps func(string) (asmnote.Dependency, bool)) (*asmnote.Source, error) {
 	s := asmnote.NewSource(t.note())
-	file := factsFile(t, p)
+	file := factsFile(t, &p)
 	if file != "" {
 		if data, err := os.ReadFile(file); err == nil && s.Load(bytes.NewReader(data)) == nil {
 			now := time.Now()
@@ -83,7 +84,13 @@ func facts(t *target, p *asmnote.Dependency, deps func(string) (asmnote.Dependen
 			return s, nil
 		}
 	}
-	err := s.AddPackage(p.Package, deps)
+	var err error
+	if p.Cgo {
+		if p.Package, err = throughCgo(ctx, t, c, p.Package); err != nil {
+			return s, err
+		}
+	}
+	err = s.AddPackage(p.Package, deps)
 	if file != "" && err == nil {
 		var data bytes.Buffer
 		if s.Save(&data) == nil {

@@ -60,7 +60,7 @@ func annotatePackages(ctx context.Context, t *target, c *config, out sink) (*tra
 			return nil, err
 		}
 	}
-	if err := tr.listing(b.listing, b.size, c, out, func() { tr.addSource(b) }); err != nil {
+	if err := tr.listing(b.listing, b.size, c, out, func() { tr.addSource(ctx, c, b) }); err != nil {
 		return nil, err
 	}
 	return tr, tr.done(c)

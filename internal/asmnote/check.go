@@ -21,7 +21,8 @@ import (
 type Package struct {
 	ImportPath string
 	Dir        string
-	Files      []string          // names in Dir of the Go files that were compiled
+	Files      []string          // names in Dir, or absolute ones, of the Go files that were compiled
+	Cgo        bool              // some of them import "C"
 	ImportMap  map[string]string // from the source's import paths to packages, where they differ
 	GoVersion  string            // language version, "go1.21"; "" for the newest
 }

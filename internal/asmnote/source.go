@@ -31,10 +31,8 @@ type SourceOp struct {
 
 	// Entries are the lines of a literal's entries.
 	Entries []int
-	// Into says where the map word of a copy goes.
-	Into Place
-	// Dst and Src are both sides of a copy.
-	Dst, Src string
+	// Copy says more of a copy, nil for other kinds.
+	Copy *CopyOf
 	// Idiom marks a range loop that deletes every key, and nothing else.
 	Idiom bool
 	// Sub marks an operation that the compiler makes part of another: the read in
@@ -50,6 +48,28 @@ type SourceOp struct {
 	choice choice
 	hints  []Hint
 }
+
+// A CopyOf is what a map assignment moves from where to where.
+type CopyOf struct {
+	Into     Place
+	What     Copied
+	Dst, Src string // both sides, conversions left out
+	// Fields are the paths of the map words in a value that holds some; nil for a map.
+	Fields []string
+	// DstOff and SrcOff are how many bytes behind a pointer both sides lie, -1 if they
+	// are no such fields.
+	DstOff, SrcOff int
+}
+
+// Copied is what is assigned.
+type Copied string
+
+// What is assigned.
+const (
+	CopyMap    Copied = "map"    // a map that exists, or a value that holds some
+	CopyNil    Copied = "nil"    //
+	CopyResult Copied = "result" // of a call
+)
 
 // A Place is what kind of variable a map word is stored in.
 type Place string
@@ -350,7 +370,7 @@ func asMap(t types.Type) *types.Map {
 // add records an operation at a node's position.
 func (w *walker) add(kind Kind, pos token.Pos, n ast.Node, m *types.Map, expr string) *SourceOp {
 	at := w.position(pos)
-	op := &SourceOp{Kind: kind, File: at.Filename, Line: at.Line, Col: at.Column, Last: w.position(n.End()).Line, Expr: shorten(expr), Typed: w.info != nil}
+	op := &SourceOp{Kind: kind, File: at.Filename, Line: at.Line, Col: at.Column, Last: w.position(n.End()).Line, Expr: shorten(cgoNames(expr)), Typed: w.info != nil}
 	if len(w.funcs) > 0 {
 		op.Func = w.funcs[len(w.funcs)-1]
 		op.Func.Ops = append(op.Func.Ops, op)

@@ -1,0 +1,206 @@
+package asmnote
+
+import (
+	"fmt"
+	"strings"
+
+	"hmaptools/internal/disasm"
+)
+
+// What a map assignment is in the code: a store of one word, or of a value that holds
+// some, or nothing.
+
+// copyWord finds the store of a map word. The displacement of a field tells it from
+// other stores of the line.
+func (n *annotation) copyWord(src *SourceOp) {
+	c := src.Copy
+	if len(c.Fields) > 0 {
+		n.copyValue(src)
+		return
+	}
+	store, firm, barrier, address := -1, false, false, false
+	loaded := map[string]bool{} // registers with the word, from the source's field
+	dst := c.Dst[strings.LastIndexByte(c.Dst, '.')+1:]
+	n.each(src, func(i int, in *disasm.Inst) bool {
+		if in.Sym == "runtime.writeBarrier" || strings.HasPrefix(in.Sym, "runtime.gcWriteBarrier") {
+			barrier = true
+			return true
+		}
+		if in.Kind != disasm.Plain || in.Args == "" {
+			return true
+		}
+		ops := operandsOf(in)
+		last := ops[len(ops)-1]
+		if len(ops) == 2 && isRegister(last) {
+			loaded[last] = c.SrcOff >= 0 && displacement(ops[0]) == c.SrcOff && isRegister(baseOf(ops[0]))
+		}
+		if _, taken := n.marks[i]; taken {
+			return true
+		}
+		base := baseOf(last)
+		if i := strings.IndexAny(base, "*<"); i > 0 { // of an index: BX*8, R1<<3
+			base = base[:i]
+		}
+		memory := len(ops) > 1 && isStore(in.Op) && isRegister(base) && base != "SB" && base != "R11" && !strings.Contains(ops[0], "(")
+		if n.a.Target.Arch == "wasm" {
+			memory = in.Op == "I64Store"
+		}
+		frame := base == "SP" || base == "RSP" || base == "FP"
+		ok, sure := false, false
+		switch c.Into {
+		case Global:
+			named := strings.HasSuffix(in.Sym, "."+dst)
+			ok = in.Use == disasm.Store && named
+			sure = ok
+			// Some machines take the address first.
+			address = address || named && (in.Use == disasm.Addr || in.Use == disasm.GOT)
+			ok = ok || address && memory && in.Sym == ""
+		case Heap:
+			// What is behind a pointer may still lie on the stack.
+			ok = memory && (!frame || loaded[ops[0]])
+			sure = memory && (c.DstOff >= 0 && !frame && displacement(last) == c.DstOff || frame && loaded[ops[0]])
+		case Field:
+			ok = memory
+			sure = memory && loaded[ops[0]]
+		case Local:
+			ok = len(ops) > 1 && strings.HasSuffix(last, "(SP)") && !strings.Contains(ops[0], "(") && isStore(in.Op) && strings.Contains(last, dst+"+") || strings.Contains(last, dst+"-")
+		}
+		if ok && (sure || !firm) {
+			store, firm = i, sure // the last one is behind the barrier
+		}
+		return true
+	})
+	how := "one store of one machine word, the header's address"
+	if c.What == CopyNil {
+		how = "one store of one machine word, zero"
+		if i := n.joined(src); i >= 0 && !firm {
+			store, how = i, "one store of zero, together with the field beside it"
+		}
+	}
+	if store < 0 {
+		return
+	}
+	barrier = barrier || (c.Into == Global || c.Into == Heap) && n.guarded(store)
+	if barrier && c.Into != Local {
+		how += ", under a write barrier that does nothing unless the collector marks"
+	}
+	op := n.add(src, store, "inline", how)
+	op.WriteBarrier = barrier && c.Into != Local
+	n.words(op)
+}
+
+// joined finds the store of two words that sets a field to nil and one beside it, which
+// has the line of either.
+func (n *annotation) joined(src *SourceOp) int {
+	const lines = 8
+	off := src.Copy.DstOff
+	if off < 0 {
+		return -1
+	}
+	for i := range n.f.Insts {
+		in := &n.f.Insts[i]
+		if in.File != src.File && n.a.Source.known(in.File) != n.a.Source.known(src.File) || max(in.Line-src.Line, src.Line-in.Line) > lines {
+			continue
+		}
+		zero := in.Op == "MOVUPS" && strings.HasPrefix(in.Args, "X15, ") || in.Op == "STP" && strings.HasPrefix(in.Args, "(ZR, ZR), ")
+		if ops := operandsOf(in); zero && isRegister(baseOf(ops[len(ops)-1])) {
+			if d := displacement(ops[len(ops)-1]); d == off || d >= 0 && d+8 == off {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+// copyValue finds where a value is copied that holds maps.
+func (n *annotation) copyValue(src *SourceOp) {
+	at, barrier := -1, false
+	n.each(src, func(i int, in *disasm.Inst) bool {
+		whole := in.Kind == disasm.Call && (in.Sym == "runtime.typedmemmove" || in.Sym == "runtime.wbMove" || in.Sym == "runtime.memmove" || strings.HasPrefix(in.Sym, "runtime.duffcopy"))
+		barrier = barrier || in.Sym == "runtime.writeBarrier" || strings.HasPrefix(in.Sym, "runtime.gcWriteBarrier") || whole && (in.Sym == "runtime.typedmemmove" || in.Sym == "runtime.wbMove")
+		if in.Kind == disasm.Plain && in.Args != "" {
+			ops := operandsOf(in)
+			whole = len(ops) > 1 && (isStore(in.Op) || strings.HasPrefix(in.Op, "MOV")) && isRegister(baseOf(ops[len(ops)-1])) && !strings.Contains(ops[0], "(")
+		}
+		if _, taken := n.marks[i]; whole && !taken && at < 0 {
+			at = i
+		}
+		return true
+	})
+	if at < 0 {
+		return
+	}
+	op := n.add(src, at, "inline", fmt.Sprintf("the value is copied whole; %s in it", plural(len(src.Copy.Fields), "map word")))
+	op.WriteBarrier = barrier && src.Copy.Into != Local
+	n.words(op)
+}
+
+// words says of a copy how many map words it moves, and what that means.
+func (n *annotation) words(op *Op) {
+	op.Words = max(1, len(op.Source.Copy.Fields))
+	op.Notes = append(op.Notes, op.Source.Copy.sharing())
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "one " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// displacement returns 8 for 8(AX) and 0 for (AX), -1 for what is no plain memory
+// operand.
+func displacement(op string) int {
+	i := strings.LastIndexByte(op, '(')
+	if i < 0 || op[len(op)-1] != ')' || strings.Count(op, "(") > 1 {
+		return -1
+	}
+	if i == 0 {
+		return 0
+	}
+	if d, ok := number(op[:i], ""); ok {
+		return d
+	}
+	return -1
+}
+
+// guarded reports whether a store lies behind the test of a write barrier. Stores in
+// a row share one.
+func (n *annotation) guarded(i int) bool {
+	for back := 0; back < window/2 && i > 0; back++ {
+		i--
+		in := &n.f.Insts[i]
+		switch {
+		case in.Sym == "runtime.writeBarrier":
+			return true
+		case in.Kind == disasm.Call && !strings.HasPrefix(in.Sym, "runtime.gcWriteBarrier"), in.Kind == disasm.CallIndirect, in.Kind == disasm.Return:
+			return false
+		}
+	}
+	return false
+}
+
+func isStore(op string) bool {
+	return strings.HasPrefix(op, "MOV") && op != "MOVUPS" || strings.HasPrefix(op, "STP") || strings.HasPrefix(op, "I64Store") || op == "I32Store" || op == "STMG"
+}
+
+// noCopy records a copy that needs no instruction: the word stays where it is, or
+// moves between registers with others.
+func (n *annotation) noCopy(src *SourceOp) {
+	i := n.firstAt(src)
+	how := "no instruction: both names are one register or stack slot from here on"
+	switch {
+	case src.Copy.What == CopyNil:
+		how = "no store: it is known to be nil from here on"
+	case i >= 0:
+		how = "no store: the word stays in a register"
+	}
+	if src.Copy.Into != Local {
+		how = "no store of its own at this line: it is dead, or joined with another"
+	}
+	op := n.add(src, i, "none", how)
+	if src.Copy.Into != Local {
+		delete(n.a.none, src) // which of both is not known
+	}
+	n.words(op)
+}
