@@ -154,6 +154,7 @@ func (tr *trace) listing(r io.ReaderAt, size int64, c *config, out sink, source 
 	var failed error
 	for j := range order {
 		p := <-j.done
+		tr.bar.add(j.to - j.from)
 		if failed != nil {
 			continue
 		}

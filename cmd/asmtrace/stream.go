@@ -154,7 +154,7 @@ func (tr *trace) one(p *part, a *asmnote.Annotator, f *disasm.Func, c *config, o
 }
 
 // annotateBinary annotates the functions of a linked binary, on all cores.
-func annotateBinary(t *target, c *config, out sink) (*trace, error) {
+func annotateBinary(t *target, c *config, out sink, bar *progress) (*trace, error) {
 	b, err := disasm.Open(c.operands[0])
 	if err != nil {
 		return nil, err
@@ -190,11 +190,13 @@ func annotateBinary(t *target, c *config, out sink) (*trace, error) {
 		a.MapTypeAt, a.Insts = isMap, c.instsOf()
 		return a
 	}}
+	bar.of(int64(len(funcs)))
 	parts := make([]part, len(funcs))
 	err = b.Each(funcs, c.insts(), func(i int, f *disasm.Func) error {
 		a := pool.Get().(*asmnote.Annotator)
 		defer pool.Put(a)
 		parts[i].function(a, f, c, out)
+		bar.add(1)
 		return parts[i].err
 	})
 	if err != nil {

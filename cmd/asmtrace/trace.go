@@ -21,6 +21,7 @@ type trace struct {
 	dicts    []dictionary
 	checks   *disasm.SelfCheck
 	notices  []string // for standard error
+	bar      *progress
 }
 
 // A dictionary lists the map types that an instance of a generic function may use.
@@ -47,13 +48,14 @@ func (c *config) wants(f *asmnote.Func) bool {
 }
 
 // annotatePackages compiles packages for a target and annotates their listing.
-func annotatePackages(ctx context.Context, t *target, c *config, out sink) (*trace, error) {
+func annotatePackages(ctx context.Context, t *target, c *config, out sink, bar *progress) (*trace, error) {
 	b, err := compile(ctx, t, c)
 	if err != nil {
 		return nil, err
 	}
 	defer b.listing.Close()
-	tr := &trace{target: t, source: asmnote.NewSource(t.note())}
+	bar.of(b.size)
+	tr := &trace{target: t, source: asmnote.NewSource(t.note()), bar: bar}
 	tr.source.SetResolve(resolver(t))
 	if c.selfcheck {
 		if tr.checks, err = disasm.NewSelfCheck(t.arch); err != nil {

@@ -44,7 +44,7 @@ func (a *Annotator) Func(f *disasm.Func) *Func {
 	if !f.Text || len(f.Insts) == 0 {
 		return nil
 	}
-	n := &annotation{a: a, f: f, out: &Func{Name: f.Name, File: f.File, Line: f.Line, Pkg: f.Pkg}}
+	n := &annotation{a: a, f: f, out: &Func{Name: f.Name, File: f.File, Line: f.Line, Pkg: f.Pkg, Relative: f.Addr == 0}}
 	n.scan()
 	if len(n.calls) > 0 || len(n.candidates) > 0 || len(n.own) > 0 {
 		n.prepare()

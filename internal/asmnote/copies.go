@@ -10,6 +10,13 @@ import (
 // What a map assignment is in the code: a store of one word, or of a value that holds
 // some, or nothing.
 
+// How sure it is that an instruction stores the map word.
+const (
+	possible = iota + 1 // it is some store of the line
+	likely              // what it stores was loaded from the source's field
+	certain             // it stores where the destination's field is
+)
+
 // copyWord finds the store of a map word. The displacement of a field tells it from
 // other stores of the line.
 func (n *annotation) copyWord(src *SourceOp) {
@@ -18,7 +25,7 @@ func (n *annotation) copyWord(src *SourceOp) {
 		n.copyValue(src)
 		return
 	}
-	store, firm, barrier, address := -1, false, false, false
+	store, sure, barrier, address := -1, 0, false, false
 	loaded := map[string]bool{} // registers with the word, from the source's field
 	dst := c.Dst[strings.LastIndexByte(c.Dst, '.')+1:]
 	n.each(src, func(i int, in *disasm.Inst) bool {
@@ -46,34 +53,39 @@ func (n *annotation) copyWord(src *SourceOp) {
 			memory = in.Op == "I64Store"
 		}
 		frame := base == "SP" || base == "RSP" || base == "FP"
-		ok, sure := false, false
+		how := 0
+		rank := func(ok bool, r int) {
+			if ok {
+				how = max(how, r)
+			}
+		}
 		switch c.Into {
 		case Global:
 			named := strings.HasSuffix(in.Sym, "."+dst)
-			ok = in.Use == disasm.Store && named
-			sure = ok
+			rank(in.Use == disasm.Store && named, certain)
 			// Some machines take the address first.
 			address = address || named && (in.Use == disasm.Addr || in.Use == disasm.GOT)
-			ok = ok || address && memory && in.Sym == ""
+			rank(address && memory && in.Sym == "", possible)
 		case Heap:
 			// What is behind a pointer may still lie on the stack.
-			ok = memory && (!frame || loaded[ops[0]])
-			sure = memory && (c.DstOff >= 0 && !frame && displacement(last) == c.DstOff || frame && loaded[ops[0]])
+			rank(memory && !frame, possible)
+			rank(memory && loaded[ops[0]], likely)
+			rank(memory && !frame && c.DstOff >= 0 && displacement(last) == c.DstOff, certain)
 		case Field:
-			ok = memory
-			sure = memory && loaded[ops[0]]
+			rank(memory, possible)
+			rank(memory && loaded[ops[0]], likely)
 		case Local:
-			ok = len(ops) > 1 && strings.HasSuffix(last, "(SP)") && !strings.Contains(ops[0], "(") && isStore(in.Op) && strings.Contains(last, dst+"+") || strings.Contains(last, dst+"-")
+			rank(len(ops) > 1 && strings.HasSuffix(last, "(SP)") && !strings.Contains(ops[0], "(") && isStore(in.Op) && strings.Contains(last, dst+"+") || strings.Contains(last, dst+"-"), certain)
 		}
-		if ok && (sure || !firm) {
-			store, firm = i, sure // the last one is behind the barrier
+		if how > 0 && how >= sure {
+			store, sure = i, how // the last one is behind the barrier
 		}
 		return true
 	})
 	how := "one store of one machine word, the header's address"
 	if c.What == CopyNil {
 		how = "one store of one machine word, zero"
-		if i := n.joined(src); i >= 0 && !firm {
+		if i := n.joined(src); i >= 0 && sure < certain {
 			store, how = i, "one store of zero, together with the field beside it"
 		}
 	}

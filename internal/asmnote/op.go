@@ -115,6 +115,8 @@ type Func struct {
 	// was not asked for text.
 	Insts []Inst `json:"insts,omitempty"`
 	Pkg   string `json:"-"`
+	// Relative says that PCs count from the start of the function: it is of a listing.
+	Relative bool `json:"-"`
 	// Unmatched counts the calls of map routines for which the source has no
 	// operation at that place.
 	Unmatched int `json:"-"`
