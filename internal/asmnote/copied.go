@@ -40,15 +40,15 @@ func (w *walker) placeOf(e ast.Expr) Place {
 // or behind a pointer, also through a conversion; where it is nil; where a function
 // returns it and a is no local variable, which would only name the result; and where b
 // is a value that holds maps.
-func (w *walker) copied(dst, src ast.Expr, n ast.Node, at Place) {
+func (w *walker) copied(dst, src ast.Expr, n ast.Node, at Place) *SourceOp {
 	if w.info == nil {
-		return
+		return nil
 	}
 	if id, ok := dst.(*ast.Ident); ok && id.Name == "_" {
-		return
+		return nil
 	}
 	if x, _, ok := w.indexed(dst); ok && w.done[x] {
-		return // an assignment into a map
+		return nil // an assignment into a map
 	}
 	from := w.throughConversions(src)
 	what := CopyMap
@@ -56,7 +56,7 @@ func (w *walker) copied(dst, src ast.Expr, n ast.Node, at Place) {
 	case *ast.Ident:
 		if x.Name == "nil" {
 			if at == Field {
-				return // as if it were not there
+				return nil // as if it were not there
 			}
 			what = CopyNil
 		}
@@ -64,39 +64,39 @@ func (w *walker) copied(dst, src ast.Expr, n ast.Node, at Place) {
 	case *ast.CallExpr:
 		if id, ok := ast.Unparen(x.Fun).(*ast.Ident); ok {
 			if _, builtin := w.info.Uses[id].(*types.Builtin); builtin {
-				return // make
+				return nil // make
 			}
 		}
 		if sel, ok := ast.Unparen(x.Fun).(*ast.SelectorExpr); ok && sel.Sel.Name == "Clone" {
 			if fn, ok := w.info.Uses[sel.Sel].(*types.Func); ok && fn.Pkg() != nil && fn.Pkg().Path() == "maps" {
-				return
+				return nil
 			}
 		}
 		if at == Local {
-			return
+			return nil
 		}
 		what = CopyResult
 	default:
-		return
+		return nil
 	}
 	to := w.info.TypeOf(dst)
 	if to == nil {
 		to = w.info.TypeOf(src) // a field of a literal has a name alone
 	}
 	if to == nil || w.info.Types[src].IsType() {
-		return
+		return nil
 	}
 	m := w.typed(to)
 	var carried []string
 	if m == nil {
 		if _, isStruct := to.Underlying().(*types.Struct); !isStruct && !isArray(to) || what != CopyMap {
-			return
+			return nil
 		}
 		if carried = mapsIn(to, "", 0); len(carried) == 0 {
-			return
+			return nil
 		}
 	} else if what != CopyNil && asMap(w.info.TypeOf(src)) == nil {
-		return
+		return nil
 	}
 	pos := dst.Pos()
 	if !pos.IsValid() {
@@ -108,6 +108,29 @@ func (w *walker) copied(dst, src ast.Expr, n ast.Node, at Place) {
 		op.MapType = typeName(to)
 	}
 	w.also(op, w.position(src.Pos()).Line)
+	return op
+}
+
+// intoField records a field of a struct literal that takes a map that exists.
+func (w *walker) intoField(st *types.Struct, field types.Object, dst, src ast.Expr, n ast.Node) {
+	op := w.copied(dst, src, n, Field)
+	if op == nil || hasTypeParam(st) {
+		return
+	}
+	var before []*types.Var
+	for f := range st.Fields() {
+		before = append(before, f)
+		if f == field {
+			op.Copy.DstOff = int(w.sizes.Offsetsof(before)[len(before)-1])
+			return
+		}
+	}
+}
+
+// identOf returns an identifier, nil for another expression.
+func identOf(e ast.Expr) *ast.Ident {
+	id, _ := e.(*ast.Ident)
+	return id
 }
 
 // throughConversions returns what is converted in an expression, which moves the same

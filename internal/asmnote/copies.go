@@ -72,8 +72,10 @@ func (n *annotation) copyWord(src *SourceOp) {
 			rank(memory && loaded[ops[0]], likely)
 			rank(memory && !frame && c.DstOff >= 0 && displacement(last) == c.DstOff, certain)
 		case Field:
-			rank(memory, possible)
+			// What is spilled has no name, or that of an argument.
+			rank(memory && (!frame || strings.Contains(last, "autotmp")), possible)
 			rank(memory && loaded[ops[0]], likely)
+			rank(memory && !frame && c.DstOff >= 0 && displacement(last) == c.DstOff, certain)
 		case Local:
 			rank(len(ops) > 1 && strings.HasSuffix(last, "(SP)") && !strings.Contains(ops[0], "(") && isStore(in.Op) && strings.Contains(last, dst+"+") || strings.Contains(last, dst+"-"), certain)
 		}
@@ -126,16 +128,30 @@ func (n *annotation) joined(src *SourceOp) int {
 
 // copyValue finds where a value is copied that holds maps.
 func (n *annotation) copyValue(src *SourceOp) {
-	at, barrier := -1, false
+	at, sure, barrier := -1, 0, false
 	n.each(src, func(i int, in *disasm.Inst) bool {
-		whole := in.Kind == disasm.Call && (in.Sym == "runtime.typedmemmove" || in.Sym == "runtime.wbMove" || in.Sym == "runtime.memmove" || strings.HasPrefix(in.Sym, "runtime.duffcopy"))
-		barrier = barrier || in.Sym == "runtime.writeBarrier" || strings.HasPrefix(in.Sym, "runtime.gcWriteBarrier") || whole && (in.Sym == "runtime.typedmemmove" || in.Sym == "runtime.wbMove")
-		if in.Kind == disasm.Plain && in.Args != "" {
+		how := 0
+		switch {
+		case in.Kind == disasm.Call && (in.Sym == "runtime.typedmemmove" || in.Sym == "runtime.wbMove"):
+			how, barrier = likely, true // the words themselves may move behind it
+		case in.Kind == disasm.Call && (in.Sym == "runtime.memmove" || strings.HasPrefix(in.Sym, "runtime.duffcopy")):
+			how = certain
+		case in.Sym == "runtime.writeBarrier" || strings.HasPrefix(in.Sym, "runtime.gcWriteBarrier"):
+			barrier = true
+		case in.Kind == disasm.Plain && in.Args != "":
 			ops := operandsOf(in)
-			whole = len(ops) > 1 && (isStore(in.Op) || strings.HasPrefix(in.Op, "MOV")) && isRegister(baseOf(ops[len(ops)-1])) && !strings.Contains(ops[0], "(")
+			base := baseOf(ops[len(ops)-1])
+			frame := base == "SP" || base == "RSP" || base == "FP"
+			switch {
+			case len(ops) < 2 || !strings.HasPrefix(in.Op, "MOV") && !isStore(in.Op) || strings.Contains(ops[0], "("):
+			case in.Op == "MOVUPS" && ops[0] != "X15" && base != "":
+				how = certain
+			case isRegister(base) && (!frame || src.Copy.Into == Local):
+				how = possible
+			}
 		}
-		if _, taken := n.marks[i]; whole && !taken && at < 0 {
-			at = i
+		if _, taken := n.marks[i]; !taken && how > sure {
+			at, sure = i, how
 		}
 		return true
 	})

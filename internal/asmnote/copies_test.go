@@ -43,6 +43,7 @@ func Part(t, u *T)        { t.O = u.O }                          // asmtrace: co
 func Local(t *T) string   { o := t.O; o.N++; return o.Tags["x"] + o.Attrs["y"] } // asmtrace: copy inline nobarrier
 func Global(t *T)         { GT = *t }                            // asmtrace: copy inline barrier
 func Stack(u *T) int      { t := &T{A: 1}; t.M = u.M; return use(t) } // asmtrace: copy inline nobarrier
+func Literal(h H) *T      { return &T{M: h, O: Opts{Attrs: nil}} } // asmtrace: copy inline barrier
 func NilLocal(m H) H      { if len(m) > 3 { m = nil }; return m } // asmtrace: copy none
 func Name() int           { m := get(); return len(m) }          // asmtrace: len inline
 
@@ -58,7 +59,7 @@ func use(t *T) int { return t.M["x"] }
 		t.Errorf("%d expectations, want %d", len(l.source.Expected), want)
 	}
 	words := map[string]int{"Struct": 3, "Part": 2, "Local": 2, "Global": 3}
-	stores := map[string]string{"Field": ", 8(", "Nil": "$0, 8(", "NilG": ".G(SB)", "Stack": "(SP)"}
+	stores := map[string]string{"Field": ", 8(", "Nil": "$0, 8(", "NilG": ".G(SB)", "Stack": "(SP)", "Literal": ", 8(", "Struct": "X14, (", "Global": "X14, ("}
 	for i := range l.source.Expected {
 		e := &l.source.Expected[i]
 		met := false

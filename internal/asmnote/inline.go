@@ -83,9 +83,11 @@ func (n *annotation) add(src *SourceOp, i int, variant, how string) *Op {
 // onStack finds a map that lives on the stack: of its making only the seed is left,
 // and the control word of an empty group.
 func (n *annotation) onStack(src *SourceOp) {
-	found := -1
+	found, outlined := -1, false
 	n.each(src, func(i int, in *disasm.Inst) bool {
 		switch {
+		case in.Kind == disasm.Call && strings.Contains(in.Sym, mapInit):
+			outlined = true
 		case in.Kind == disasm.Call && (in.Sym == "runtime.rand" || in.Sym == "runtime.rand32" || in.Sym == "runtime.fastrand"):
 			if found < 0 {
 				found = i
@@ -100,12 +102,17 @@ func (n *annotation) onStack(src *SourceOp) {
 		n.note(found, len(n.out.Ops)-1, "the seed of a map on the stack")
 		return
 	}
-	// Never needed: no seed either.
-	if n.ownOp(src) {
+	// A large literal of a package has a function of its own, so that the linker can drop
+	// it with the variable. Else, if there is no seed either, it is not needed.
+	if n.ownOp(src) && !outlined {
 		n.add(src, n.firstAt(src), "none", "no call: the map is not needed, or its making is not told apart")
 		delete(n.a.none, src) // which of both is not known
 	}
 }
+
+// mapInit is in the names of functions that make maps of package variables, since Go
+// 1.21.
+const mapInit = ".map.init."
 
 func (n *annotation) ownOp(src *SourceOp) bool {
 	return slices.Contains(n.own, src)

@@ -53,8 +53,8 @@ func (w *walker) node(n ast.Node) {
 	case *ast.KeyValueExpr:
 		// A field of a struct literal that takes an existing map.
 		if lit, ok := w.parent(0).(*ast.CompositeLit); ok && w.info != nil {
-			if _, isStruct := under(w.info.TypeOf(lit)).(*types.Struct); isStruct {
-				w.copied(n.Key, n.Value, n, Field)
+			if st, isStruct := under(w.info.TypeOf(lit)).(*types.Struct); isStruct {
+				w.intoField(st, w.info.Uses[identOf(n.Key)], n.Key, n.Value, n)
 			}
 		}
 	case *ast.BlockStmt:
@@ -250,7 +250,7 @@ func (w *walker) literal(n *ast.CompositeLit) {
 			if st, ok := under(w.info.TypeOf(n)).(*types.Struct); ok {
 				for i, e := range n.Elts { // fields without names
 					if _, named := e.(*ast.KeyValueExpr); !named && i < st.NumFields() {
-						w.copied(ast.NewIdent(st.Field(i).Name()), e, e, Field)
+						w.intoField(st, st.Field(i), ast.NewIdent(st.Field(i).Name()), e, e)
 					}
 				}
 			}
