@@ -84,6 +84,8 @@ type part struct {
 	calls, matched int
 	dicts          []dictionary
 	notices        []string
+	odd            int // lines that are no listing
+	more           int // of them, that are not in notices
 	err            error
 }
 
@@ -309,10 +311,24 @@ func (w *worker) read(p *part, text []byte, pkg string) *disasm.Func {
 	return f
 }
 
-// foreign keeps the first lines that are no listing.
+// foreign keeps the first lines that are no listing, and counts the others.
 func (p *part) foreign(which string, line []byte) {
-	if len(p.notices) < 20 && !bytes.HasPrefix(line, []byte("go: downloading ")) {
+	const most = 5
+	switch {
+	case bytes.HasPrefix(line, []byte("go: downloading ")):
+	case p.odd < most:
 		p.notices = append(p.notices, fmt.Sprintf("%s is no listing: %.100q", which, line))
+		fallthrough
+	default:
+		p.odd++
+		p.more = max(0, p.odd-most)
+	}
+}
+
+// unsaid notes how many lines are no listing in addition to those that were shown.
+func (tr *trace) unsaid(n int) {
+	if n > 0 {
+		tr.notices = append(tr.notices, fmt.Sprintf("%d more lines are no listing", n))
 	}
 }
 
@@ -322,6 +338,7 @@ func (tr *trace) take(p *part, out sink) error {
 	tr.matched += p.matched
 	tr.dicts = append(tr.dicts, p.dicts...)
 	tr.notices = append(tr.notices, p.notices...)
+	tr.unsaid(p.more)
 	for i, f := range p.funcs {
 		tr.kept++
 		if err := out.take(f, p.rendered[i]); err != nil {

@@ -109,6 +109,7 @@ func annotateStream(src io.Reader, t *target, c *config, out sink) (*trace, erro
 		}
 	}
 	tr.notices = append(tr.notices, p.notices...)
+	tr.unsaid(p.more)
 	if readErr != nil {
 		return tr, readErr
 	}
@@ -145,7 +146,7 @@ func (tr *trace) one(p *part, a *asmnote.Annotator, f *disasm.Func, c *config, o
 		p.function(a, f, c, out)
 	}
 	q := *p
-	q.notices = nil
+	q.notices, q.more = nil, 0
 	p.funcs, p.rendered, p.names, p.dicts, p.calls, p.matched = nil, nil, nil, nil, 0, 0
 	if p.err != nil {
 		return p.err
