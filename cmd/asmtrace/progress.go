@@ -7,8 +7,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-
-	"github.com/mattn/go-isatty"
 )
 
 // A progress shows on a terminal what takes over a second, and how far it is. Several
@@ -21,7 +19,10 @@ type progress struct {
 // that.
 func showProgress(stderr io.Writer, what string) (p *progress, end func()) {
 	f, ok := stderr.(*os.File)
-	if !ok || !isatty.IsTerminal(f.Fd()) {
+	if !ok {
+		return nil, func() {}
+	}
+	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
 		return nil, func() {}
 	}
 	p = &progress{}

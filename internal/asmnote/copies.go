@@ -96,7 +96,7 @@ func (n *annotation) copyWord(src *SourceOp) {
 	}
 	barrier = barrier || (c.Into == Global || c.Into == Heap) && n.guarded(store)
 	if barrier && c.Into != Local {
-		how += ", under a write barrier that does nothing unless the collector marks"
+		how = strings.TrimSuffix(how, ", the header's address") + ", under a write barrier that does nothing unless the collector marks"
 	}
 	op := n.add(src, store, "inline", how)
 	op.WriteBarrier = barrier && c.Into != Local
