@@ -33,8 +33,10 @@
 //
 // With --profile the samples of a CPU profile of the program are charged to the
 // operations: what is spent in mapassign, in mallocgc and in growth below it
-// counts for the line of the source that called it. Lines have their share too, and
-// with --bin each instruction, unless the binary is position independent.
+// counts for the operation that called it. Several on one line are told apart by the
+// address of the call, in the binary of --bin or in that which the profile names, if it
+// is there and is what was compiled. Lines have their share too, and with --bin each
+// instruction, unless the binary is position independent.
 //
 // With --check comments in the source say what is expected, on the line of the
 // operation: "// asmtrace: assign faststr", several separated by commas. Behind
