@@ -271,7 +271,7 @@ func (w *walk) unexplained() {
 		return
 	}
 	r := newReach(w)
-	w.seen.each(func(addr uint64, _ uint32, _ *node) { r.mark(addr) })
+	w.seen.each(func(addr uint64, _ uint32, _ nodeID) { r.mark(addr) })
 	for _, rs := range w.runs {
 		for i := range rs {
 			r.mark(rs[i].lo)

@@ -47,21 +47,21 @@ func (s *slots[T]) at(addr uint64, add bool) *T {
 // seen are the values that were looked at. Almost all are objects of the heap that are
 // looked at under one type.
 type seen struct {
-	slots[seenAt]                  // what begins where the object does
-	other         map[object]*node // all the rest
+	slots[seenAt]                   // what begins where the object does
+	other         map[object]nodeID // all the rest
 }
 
-// seenAt is the plan and the path of a value; no node: none was looked at.
+// seenAt is the plan and the path of a value; no plan: none was looked at.
 type seenAt struct {
-	node *node
+	node nodeID
 	plan uint32
 }
 
-func newSeen(h *heap.Heap) *seen { return &seen{newSlots[seenAt](h), map[object]*node{}} }
+func newSeen(h *heap.Heap) *seen { return &seen{newSlots[seenAt](h), map[object]nodeID{}} }
 
 // has reports whether the value at an address was looked at under a plan.
 func (s *seen) has(addr uint64, p *plan) bool {
-	if x := s.at(addr, false); x != nil && x.node != nil && x.plan == p.id {
+	if x := s.at(addr, false); x != nil && x.plan == p.id {
 		return true
 	}
 	_, ok := s.other[object{addr, p.id}]
@@ -69,9 +69,9 @@ func (s *seen) has(addr uint64, p *plan) bool {
 }
 
 // add notes a value, and reports whether that is news.
-func (s *seen) add(addr uint64, p *plan, n *node) bool {
+func (s *seen) add(addr uint64, p *plan, n nodeID) bool {
 	if x := s.at(addr, true); x != nil {
-		if x.node == nil {
+		if x.plan == 0 {
 			*x = seenAt{n, p.id}
 			return true
 		}
@@ -88,11 +88,11 @@ func (s *seen) add(addr uint64, p *plan, n *node) bool {
 }
 
 // each calls visit for every value, in no order.
-func (s *seen) each(visit func(addr uint64, plan uint32, n *node)) {
+func (s *seen) each(visit func(addr uint64, plan uint32, n nodeID)) {
 	for k := range s.span {
 		span := &s.heap.Spans[k]
 		for slot := range s.span[k] {
-			if x := &s.span[k][slot]; x.node != nil {
+			if x := &s.span[k][slot]; x.plan != 0 {
 				visit(uint64(span.Start)+uint64(slot)*span.ElemSize, x.plan, x.node)
 			}
 		}

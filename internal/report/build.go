@@ -201,7 +201,7 @@ func buildMap(m *Map, r item, paths []string) {
 	for i := range hs {
 		h := &hs[i]
 		g, fn, file, line := h.Frame()
-		m.Holders = append(m.Holders, Holder{string(h.Kind), h.Name(), paths[i], h.Type.Name, h.Addr, g, fn, file, line})
+		m.Holders = append(m.Holders, Holder{h.Kind.String(), h.Name(), paths[i], h.Type.Name, h.Addr, g, fn, file, line})
 	}
 	for _, b := range r.broken() {
 		m.Broken = append(m.Broken, b.String())
