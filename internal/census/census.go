@@ -152,6 +152,9 @@ type Options struct {
 	// Hashes makes it check every key against its control byte or tophash, where
 	// the target's hash can be had: see hmap.Types.Hash.
 	Hashes bool
+	// Sized, if it is set, is told how many objects of the heap may hold pointers before
+	// they are looked at: a census takes up to some 500 bytes for each.
+	Sized func(objects uint64)
 }
 
 // Source is what a census needs of a target.
@@ -216,7 +219,8 @@ func isRuntimes(name string) bool {
 // for the time of an operation.
 func (w *walk) settle() {
 	for _, p := range w.later {
-		if m := w.maps.get(p.header); m != nil && p.holder.Addr != 0 {
+		at := locate(w.heap, uint64(p.header))
+		if m := w.maps.get(&at); m != nil && p.holder.Addr != 0 {
 			if !w.held.has(uint64(p.holder.Addr)) && !isRuntime(p.holder.root().Func) {
 				w.held.add(uint64(p.holder.Addr))
 				m.add(p.holder)

@@ -154,7 +154,7 @@ func (w *walk) channel(from nodeID, r *ref, index int64, addr uint64) {
 		if at := f.elem.Uint(s); at != 0 && w.fits(at, uint64(p.size)) {
 			detail := fmt.Sprintf(".sendq[%d].elem", k)
 			v := w.variant(r, nil, detail, func(x *ref) { x.suffix += detail })
-			w.push(item{addr: at, plan: p, node: w.paths.child(from, v, index), kind: Channel})
+			w.pushAddr(item{addr: at, plan: p, node: w.paths.child(from, v, index), kind: Channel})
 		}
 		sg = next.Uint(s)
 	}

@@ -3,6 +3,7 @@ package census
 import (
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"hmaptools/internal/hmap"
 )
@@ -21,8 +22,9 @@ type met struct {
 	entriesErr error
 }
 
-// metsPerPiece is how many are allocated at a time.
-const metsPerPiece = 64
+// metsPerPiece is how many are allocated at a time: what fits into the allocator's
+// largest size class, 32 KiB.
+const metsPerPiece = 32 << 10 / unsafe.Sizeof(met{})
 
 func (w *walk) newMet() *met {
 	if len(w.spareMets) == 0 {

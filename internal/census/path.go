@@ -21,6 +21,7 @@ type node struct {
 	parent nodeID // of a variable: itself
 	jump   nodeID // an ancestor, so that any is found in a logarithm of steps
 	ref    uint32 // in paths.refs
+	top    uint32 // the variable's, in paths.refs
 	depth  uint32
 	again  uint32 // how many more times the same step follows: .next.next.next
 }
@@ -63,7 +64,8 @@ func (p *paths) ref(n *node) *ref { return p.refs[n.ref-1] }
 
 // root makes the node at which a path starts.
 func (p *paths) root(r *ref) nodeID {
-	return p.add(node{index: -1, parent: p.n, jump: p.n, ref: p.refID(r)})
+	id := p.refID(r)
+	return p.add(node{index: -1, parent: p.n, jump: p.n, ref: id, top: id})
 }
 
 // child makes the node of a place in what a node leads to.
@@ -75,7 +77,7 @@ func (p *paths) child(of nodeID, r *ref, index int64) nodeID {
 		c.again++
 		return p.add(c)
 	}
-	c := node{index: index, parent: of, jump: of, ref: id, depth: n.depth + 1}
+	c := node{index: index, parent: of, jump: of, ref: id, top: n.top, depth: n.depth + 1}
 	if n.depth > 0 {
 		if j := p.get(n.jump); j.depth > 0 {
 			if k := p.get(j.jump); n.depth-j.depth == j.depth-k.depth {
@@ -99,7 +101,7 @@ func (p *paths) at(id nodeID, depth uint32) nodeID {
 }
 
 // first is the variable's ref in the path to a node.
-func (p *paths) first(id nodeID) *ref { return p.ref(p.get(p.at(id, 0))) }
+func (p *paths) first(id nodeID) *ref { return p.refs[p.get(id).top-1] }
 
 // top is the variable at which the path starts.
 func (p *paths) top(id nodeID) *target.Root { return p.first(id).root }

@@ -53,6 +53,22 @@ type plan struct {
 	t    *hmap.Type
 	size int64
 	refs []ref
+	// ready says that goroutines may look at values by it: the plans behind its
+	// pointers are known.
+	ready bool
+}
+
+// prepare makes a plan ready.
+func (ps *plans) prepare(p *plan) {
+	if p.ready {
+		return
+	}
+	p.ready = true
+	for i := range p.refs {
+		if r := &p.refs[i]; r.op == opPointer {
+			ps.behind(r)
+		}
+	}
 }
 
 // inlineRefs bounds the places of a small array that are listed one by one.

@@ -26,6 +26,7 @@ type reach struct {
 	first  []uint64  // by span: the index of its first object
 	header []uint64  // a bit for each object: the header of a map that was found
 	lo, hi uint64    // the heap lies between
+	dull   []bool    // by span: its objects lead nowhere, and no map's header is among them
 	via    []reached // the objects that were reached here, and the word by which first
 	sorted bool
 	found  []uint64 // addresses of words that hold a header
@@ -49,6 +50,7 @@ func newReach(w *walk) *reach {
 	spans := w.heap.Spans
 	for i := range spans {
 		r.first = append(r.first, n)
+		r.dull = append(r.dull, spans[i].NoScan || spans[i].Manual)
 		n += spans[i].N
 	}
 	last := &spans[len(spans)-1]
@@ -57,6 +59,7 @@ func newReach(w *walk) *reach {
 	for _, m := range w.maps.all {
 		if k, slot, ok := r.object(uint64(m.header)); ok && r.start(k, slot) == uint64(m.header) {
 			set(r.header, r.first[k]+slot)
+			r.dull[k] = false
 		}
 	}
 	return r
@@ -92,8 +95,13 @@ func (r *reach) mark(addr uint64) {
 // is noted if that is a header. Address 0 stands for a word that may be an old one,
 // which holds nothing.
 func (l *look) word(at, x uint64) {
-	k, slot, ok := l.object(x)
-	if !ok {
+	k := l.w.heap.SpanOf(hmap.Addr(x))
+	if k < 0 || l.dull[k] {
+		return
+	}
+	s := &l.w.heap.Spans[k]
+	slot := s.Slot(hmap.Addr(x))
+	if s.Manual || !s.Allocated(slot) {
 		return
 	}
 	i := l.first[k] + slot
@@ -102,7 +110,7 @@ func (l *look) word(at, x uint64) {
 			l.found = append(l.found, at)
 		}
 	}
-	if !l.w.heap.Spans[k].NoScan && !has(l.bits, i) {
+	if !s.NoScan && !has(l.bits, i) {
 		l.news = append(l.news, reached{l.start(k, slot), at})
 	}
 }
@@ -296,13 +304,11 @@ func (w *walk) unexplained() {
 		return
 	}
 	r := newReach(w)
-	for k := range w.seen.span {
-		for slot := range w.seen.span[k] {
-			if w.seen.span[k][slot].plan != 0 && w.heap.Spans[k].Allocated(uint64(slot)) {
-				set(r.bits, r.first[k]+uint64(slot))
-			}
+	w.seen.objects(func(k, slot int, _ *seenAt) {
+		if w.heap.Spans[k].Allocated(uint64(slot)) {
+			set(r.bits, r.first[k]+uint64(slot))
 		}
-	}
+	})
 	for o := range w.seen.other {
 		r.mark(o.addr)
 	}
@@ -326,7 +332,8 @@ func (w *walk) unexplained() {
 		if n, _ := w.src.Memory.ReadMemory(word, at); n < len(word) {
 			continue
 		}
-		if m := w.maps.get(hmap.Addr(wordOf(word))); m != nil {
+		header := locate(w.heap, wordOf(word))
+		if m := w.maps.get(&header); m != nil {
 			if h, ok := names.holder(at); ok {
 				w.held.add(at)
 				m.add(h)
@@ -344,11 +351,15 @@ func (w *walk) inQueue(at uint64) bool {
 		return false
 	}
 	p := w.plans.byType[t]
-	o, place := w.heap.Find(hmap.Addr(at))
-	if p == nil || place != heap.Object || !w.seen.has(uint64(o.Start), p) {
+	in := locate(w.heap, at)
+	if p == nil || in.place != heap.Object {
 		return false
 	}
-	_, part := descend(t, int64(at-uint64(o.Start)))
+	begin := locate(w.heap, in.start)
+	if !w.seen.has(&begin, p) {
+		return false
+	}
+	_, part := descend(t, int64(at-in.start))
 	return part != nil && !part.Pointers()
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"runtime"
+	"slices"
 	"sync"
 
 	"hmaptools/internal/hmap"
@@ -57,7 +58,7 @@ const (
 	// must be for more than one to take part.
 	itemsPerTurn = 256
 	// maxSightings bounds what is seen before it is dealt with.
-	maxSightings = 8 << 10
+	maxSightings = 2 << 10
 )
 
 // scanner looks at items. It changes nothing but its own fields, so several work
@@ -65,6 +66,7 @@ const (
 type scanner struct {
 	src  *Source
 	ptr  int
+	seen *seen // nil: what it meets is told though it was looked at before
 	buf  []byte
 	out  findings
 	emit func(findings)
@@ -99,8 +101,19 @@ func (w *walk) level(items []item) {
 			w.sightings.Put(&f.seen)
 		}
 	}
-	if len(items) < itemsPerTurn || w.workers < 2 {
-		s := &scanner{src: &w.src, ptr: int(w.plans.ptr), spare: &w.sightings, emit: func(f findings) { deal(0, &f) }}
+	known := w.seen
+	if w.opts.Depth >= 0 {
+		known = nil // what lies too deep is counted, known or not
+	}
+	newScanner := func(emit func(findings)) *scanner {
+		return &scanner{src: &w.src, ptr: int(w.plans.ptr), seen: known, spare: &w.sightings, emit: emit}
+	}
+	perTurn := itemsPerTurn
+	if len(items) < itemsPerTurn {
+		perTurn = 1 // none, or some large maps
+	}
+	if w.workers < 2 || perTurn == 1 && !anyLarge(items) {
+		s := newScanner(func(f findings) { deal(0, &f) })
 		for i := range items {
 			s.item(&items[i], int32(i))
 			if len(items) > 1 && len(s.out.seen) < maxSightings {
@@ -119,8 +132,8 @@ func (w *walk) level(items []item) {
 	for range w.workers {
 		go func() {
 			for t := range work {
-				s := &scanner{src: &w.src, ptr: int(w.plans.ptr), spare: &w.sightings, emit: func(f findings) { t.out <- f }}
-				for i := range items[t.base:min(t.base+itemsPerTurn, len(items))] {
+				s := newScanner(func(f findings) { t.out <- f })
+				for i := range items[t.base:min(t.base+perTurn, len(items))] {
 					s.item(&items[t.base+i], int32(i))
 				}
 				s.flush(true)
@@ -128,7 +141,7 @@ func (w *walk) level(items []item) {
 		}()
 	}
 	go func() {
-		for base := 0; base < len(items); base += itemsPerTurn {
+		for base := 0; base < len(items); base += perTurn {
 			t := turn{base, make(chan findings, 2)}
 			order <- t
 			work <- t
@@ -144,6 +157,14 @@ func (w *walk) level(items []item) {
 			}
 		}
 	}
+}
+
+// anyLarge reports whether one item alone has enough to look at for two goroutines: one
+// that looks, and one that deals with what is seen.
+func anyLarge(items []item) bool {
+	return slices.ContainsFunc(items, func(it item) bool {
+		return it.more != nil && it.more.found != nil && it.more.found.Header.Len() > maxSightings
+	})
 }
 
 // workers is how many goroutines look at a target's memory.
@@ -233,6 +254,12 @@ func (s *scanner) value(p *plan, data []byte, addr uint64, index int64, kind Kin
 					s.out.nils++
 				}
 				continue
+			}
+			// Most pointers of a list or a tree lead to what is known.
+			if r.op == opPointer && s.seen != nil && r.to != nil {
+				if at := locate(s.seen.heap, x.w[0]); s.seen.knows(&at, r.to) {
+					continue
+				}
 			}
 		}
 		s.out.seen = append(s.out.seen, x)

@@ -88,10 +88,19 @@ func newWalk(src Source, opts Options) *walk {
 	if w.heap, err = heap.Read(src.Memory, src.Types); err != nil {
 		w.fail(err)
 	}
+	if w.heap != nil && opts.Sized != nil {
+		n := uint64(0)
+		for i := range w.heap.Spans {
+			if s := &w.heap.Spans[i]; !s.NoScan && !s.Manual {
+				n += s.N
+			}
+		}
+		opts.Sized(n)
+	}
 	w.seen, w.maps, w.held = newSeen(w.heap), newMets(w.heap), newWords(w.heap, w.plans.ptr)
 	w.aside = newAside(w)
 	w.runtime = readRuntime(src.Types)
-	w.sightings.New = func() any { return new([]sighting) }
+	w.sightings.New = func() any { s := make([]sighting, 0, maxSightings+maxSightings/8); return &s }
 	return w
 }
 
@@ -119,7 +128,7 @@ func (w *walk) root(r *target.Root) {
 		node: w.paths.root(&ref{op: opRoot, suffix: r.Name, root: r, n: w.roots}),
 	}
 	if r.Raw == nil {
-		w.push(it)
+		w.pushAddr(it)
 		return
 	}
 	s := &scanner{src: &w.src, ptr: int(w.plans.ptr)}
@@ -153,31 +162,44 @@ func (w *walk) drain() {
 }
 
 // worth reports whether there is anything to look at.
-func (it *item) worth() bool {
+func (w *walk) worth(it *item) bool {
 	size := it.plan.size
-	return it.addr != 0 && size > 0 && size <= maxValue && len(it.plan.refs) > 0
+	if it.addr == 0 || size <= 0 || size > maxValue || len(it.plan.refs) == 0 {
+		return false
+	}
+	w.plans.prepare(it.plan)
+	return true
 }
 
-// push queues an object unless it was looked at before.
-func (w *walk) push(it item) {
-	if !it.worth() || !w.seen.add(it.addr, it.plan, it.node) {
+// push queues the object at a spot unless it was looked at before.
+func (w *walk) push(at *spot, it item) {
+	if !w.worth(&it) || !w.seen.add(at, it.plan, it.node) {
 		return
 	}
 	w.res.Objects++
+	if len(w.queue) == cap(w.queue) {
+		w.queue = slices.Grow(w.queue, max(1<<10, len(w.queue))) // append would grow it by a quarter
+	}
 	w.queue = append(w.queue, it)
+}
+
+// pushAddr queues the object at an address unless it was looked at before.
+func (w *walk) pushAddr(it item) {
+	at := locate(w.heap, it.addr)
+	w.push(&at, it)
 }
 
 // pushRun queues what was not yet looked at of n values that lie side by side, of which
 // the first has an index: slices of one array overlap. Long ones are queued in pieces.
 func (w *walk) pushRun(it item, n, first int64) {
-	if !it.worth() || n <= 0 {
+	if !w.worth(&it) || n <= 0 {
 		return
 	}
 	size := uint64(it.plan.size)
 	base := it.addr
 	if w.heap != nil {
-		if o, place := w.heap.Find(hmap.Addr(it.addr)); place == heap.Object {
-			base = uint64(o.Start)
+		if at := locate(w.heap, it.addr); at.place == heap.Object {
+			base = at.start
 		}
 	}
 	// The same elements, not shifted ones.
@@ -256,14 +278,18 @@ func (w *walk) follow(it *item, s *sighting) {
 
 // pointer queues the one value that a pointer points at.
 func (w *walk) pointer(from nodeID, r *ref, index int64, addr uint64, p *plan, kind Kind) {
-	if len(p.refs) == 0 || p.size <= 0 || p.size > maxValue || w.seen.has(addr, p) {
+	if len(p.refs) == 0 || p.size <= 0 || p.size > maxValue {
 		return
 	}
-	if !w.fits(addr, uint64(p.size)) {
+	at := locate(w.heap, addr)
+	if w.seen.has(&at, p) {
+		return
+	}
+	if !w.fitsAt(&at, uint64(p.size)) {
 		w.res.Stale++
 		return
 	}
-	w.push(item{addr: addr, plan: p, node: w.paths.child(from, r, index), kind: kind})
+	w.push(&at, item{addr: addr, plan: p, node: w.paths.child(from, r, index), kind: kind})
 }
 
 // slice queues the array behind a slice: up to its capacity, since what lies behind
@@ -343,21 +369,17 @@ func putWord(b []byte, x uint64) {
 // the heap, and not over the end of an object. A variable that the program has not
 // set yet may hold anything.
 func (w *walk) fits(addr, size uint64) bool {
-	if addr+size < addr || addr < minAddr {
+	at := locate(w.heap, addr)
+	return w.fitsAt(&at, size)
+}
+
+func (w *walk) fitsAt(at *spot, size uint64) bool {
+	if at.addr+size < at.addr || at.addr < minAddr {
 		return false
 	}
-	if w.heap == nil {
-		if size <= chunkBytes {
-			return true
-		}
-		var last [1]byte
-		n, _ := w.src.Memory.ReadMemory(last[:], addr+size-1)
-		return n == 1
-	}
-	o, place := w.heap.Find(hmap.Addr(addr))
-	switch place {
+	switch at.place {
 	case heap.Object, heap.Manual:
-		return addr+size <= uint64(o.End())
+		return at.addr+size <= at.end
 	case heap.Free:
 		return false
 	}
@@ -365,7 +387,7 @@ func (w *walk) fits(addr, size uint64) bool {
 		return true
 	}
 	var last [1]byte
-	n, _ := w.src.Memory.ReadMemory(last[:], addr+size-1)
+	n, _ := w.src.Memory.ReadMemory(last[:], at.addr+size-1)
 	return n == 1
 }
 
@@ -383,10 +405,11 @@ func (w *walk) hold(it *item, s *sighting) {
 	if s.addr != 0 && w.held.has(s.addr) {
 		return
 	}
-	m := w.known(header, t)
+	at := locate(w.heap, uint64(header))
+	m := w.known(&at, t)
 	var l *hmap.Layout
 	if m == nil {
-		if l = w.headerLayout(it, s, header, t); l == nil {
+		if l = w.headerLayout(it, s, &at, t); l == nil {
 			return
 		}
 	}
@@ -398,7 +421,7 @@ func (w *walk) hold(it *item, s *sighting) {
 		m = w.newMet()
 		m.t, m.node, m.header = t, h.node, header
 		m.Holders = m.first[:0]
-		w.maps.add(m)
+		w.maps.add(&at, m)
 		w.toInspect(m, l)
 	} else if h.root().Kind == target.Expr && len(m.Holders) > 0 {
 		return // a copy of the word, in a register or in hmapdump itself
@@ -407,7 +430,7 @@ func (w *walk) hold(it *item, s *sighting) {
 }
 
 // headerLayout is the layout of a map that was not met before, nil if there is none.
-func (w *walk) headerLayout(it *item, s *sighting, header hmap.Addr, t *hmap.Type) *hmap.Layout {
+func (w *walk) headerLayout(it *item, s *sighting, header *spot, t *hmap.Type) *hmap.Layout {
 	l, err := t.Layout()
 	if err != nil {
 		w.fail(fmt.Errorf("%s: %w", w.paths.text(w.paths.child(it.node, s.ref, s.index)), err))
@@ -420,17 +443,10 @@ func (w *walk) headerLayout(it *item, s *sighting, header hmap.Addr, t *hmap.Typ
 	return l
 }
 
-// isHeader reports whether a header can lie at an address: one on the heap is an
-// object of its own, since it is allocated alone.
-func (w *walk) isHeader(addr hmap.Addr, size uint64) bool {
-	if !w.fits(uint64(addr), size) {
-		return false
-	}
-	if w.heap == nil {
-		return true
-	}
-	o, place := w.heap.Find(addr)
-	return place != heap.Object || o.Start == addr
+// isHeader reports whether a header can lie at a spot: one on the heap is an object of
+// its own, since it is allocated alone.
+func (w *walk) isHeader(at *spot, size uint64) bool {
+	return w.fitsAt(at, size) && (at.place != heap.Object || at.begins)
 }
 
 // entryPlans are the plans for the keys and the elems of a map.
@@ -456,13 +472,15 @@ func (w *walk) entryPlan(t, key *hmap.Type, inKey bool, text *hmap.Formatter) *p
 		r := &p.refs[i]
 		r.id, r.keys = 0, keys
 	}
+	p.ready = false
+	w.plans.prepare(&p)
 	return &p
 }
 
 // known returns the map at the header if it was met before under t or under a
 // type that says the same of its memory: m and T(m) are one map. Optimised code of
 // a generic function knows only the shape of a map's type; any other type is better.
-func (w *walk) known(header hmap.Addr, t *hmap.Type) *met {
+func (w *walk) known(header *spot, t *hmap.Type) *met {
 	for m := w.maps.get(header); m != nil; m = m.next {
 		if !sameLayout(m.t, t) {
 			continue
