@@ -12,7 +12,8 @@ import (
 
 // How sure it is that an instruction stores the map word.
 const (
-	possible = iota + 1 // it is some store of the line
+	doubtful = iota + 1 // it may be a spilled register
+	possible            // it is some store of the line
 	likely              // what it stores was loaded from the source's field
 	certain             // it stores where the destination's field is
 )
@@ -73,6 +74,7 @@ func (n *annotation) copyWord(src *SourceOp) {
 			rank(memory && !frame && c.DstOff >= 0 && displacement(last) == c.DstOff, certain)
 		case Field:
 			// What is spilled has no name, or that of an argument.
+			rank(memory, doubtful)
 			rank(memory && (!frame || strings.Contains(last, "autotmp")), possible)
 			rank(memory && loaded[ops[0]], likely)
 			rank(memory && !frame && c.DstOff >= 0 && displacement(last) == c.DstOff, certain)
