@@ -242,6 +242,25 @@ func (r *recorder) Add(raw *event.Raw, stack []uint64, key []byte) {
 	r.keep(raw, stack, key)
 }
 
+// AddAll implements probe.Sink.
+func (r *recorder) AddAll(rs []event.Raw) {
+	if r.mapAddr == 0 && r.typ == nil && r.limit == 0 && r.trace == nil {
+		r.taken += uint64(len(rs))
+		if r.w != nil {
+			r.w.AddAll(rs)
+		}
+		if r.a != nil {
+			for i := range rs {
+				r.a.Add(r.as.Event(&rs[i], nil, nil, r.s.Nanoseconds(rs[i].Clock)))
+			}
+		}
+		return
+	}
+	for i := range rs {
+		r.Add(&rs[i], nil, nil)
+	}
+}
+
 // maxUntyped bounds the makes that wait for a type.
 const maxUntyped = 1 << 16
 

@@ -38,7 +38,6 @@ func (c *eventConfig) show(stdout, stderr io.Writer) (status int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", c.file, err)
 	}
-	defer rd.Close()
 	a := event.NewAnalysis()
 	visits := []func(*event.Event) error{}
 	var closers []func() error

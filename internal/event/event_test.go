@@ -233,7 +233,7 @@ func TestCutAndDamaged(t *testing.T) {
 	if !errors.As(err, &d) || n < 84_464-1 || n > 100_000 {
 		t.Errorf("damaged: %d events, error %v; want those of two of three blocks", n, err)
 	}
-	for _, bad := range []string{"", "hello", "\x7fELF and more", "hmaprec\x02"} {
+	for _, bad := range []string{"", "hello", "\x7fELF and more", "hmaprec\x01"} {
 		var not *event.NotRecordingError
 		if _, err := read([]byte(bad)); !errors.As(err, &not) {
 			t.Errorf("%q: %v, want a NotRecordingError", bad, err)
@@ -303,7 +303,6 @@ func FuzzReader(f *testing.F) {
 		if err != nil {
 			return
 		}
-		defer r.Close()
 		a := event.NewAnalysis()
 		n := 0
 		_ = r.Read(func(e *event.Event) error {
@@ -350,6 +349,22 @@ func BenchmarkAddLoop(b *testing.B) {
 	}
 	for i := range b.N {
 		w.Add(&all[i&(1<<16-1)], nil, nil)
+	}
+	b.StopTimer()
+	if err := w.Close(event.End{}); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func BenchmarkAddAllLoop(b *testing.B) {
+	m := meta(hmap.Swiss)
+	all := loop(b, m, 1<<11)
+	w, err := event.NewWriter(io.Discard, m, &source{clock: clock0 + 1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i := 0; i < b.N; i += 1 << 10 {
+		w.AddAll(all[i&(1<<11-1):][:1<<10])
 	}
 	b.StopTimer()
 	if err := w.Close(event.End{}); err != nil {

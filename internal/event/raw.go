@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"unsafe"
 
 	"hmaptools/internal/hmap"
 )
@@ -182,6 +183,14 @@ func (a *Assembler) Event(r *Raw, stack []uint64, key []byte, t int64) *Event {
 		e.Table = UnpackTable(r.Arg2)
 	}
 	return e
+}
+
+// sameRest reports whether two headers are the same but for their first word. The
+// bytes behind Layout.Size are zero, or whatever was in the slot before.
+func sameRest(a, b *[HeaderBytes]byte) bool {
+	// By words: a comparison of arrays is a call.
+	x, y := (*[HeaderBytes / 8]uint64)(unsafe.Pointer(a)), (*[HeaderBytes / 8]uint64)(unsafe.Pointer(b))
+	return x[1]^y[1]|x[2]^y[2]|x[3]^y[3]|x[4]^y[4]|x[5]^y[5]|x[6]^y[6] == 0
 }
 
 // headerDecoder decodes headers of one layout.

@@ -28,10 +28,12 @@ const (
 	MaxStack         = 40
 )
 
-// Sink takes the events of a Session in. r, stack and key are valid during the call
+// Sink takes the events of a Session in. What it is given is valid during the call
 // only.
 type Sink interface {
 	Add(r *event.Raw, stack []uint64, key []byte)
+	// AddAll is Add for events one behind the other that have neither.
+	AddAll(rs []event.Raw)
 	// Tick is called about every tenth of a second, and when there are no events.
 	// An error ends the recording; the probes are taken out.
 	Tick() error

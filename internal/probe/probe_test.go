@@ -51,6 +51,12 @@ func (c *tally) Add(r *event.Raw, stack []uint64, key []byte) {
 	}
 }
 
+func (c *tally) AddAll(rs []event.Raw) {
+	for i := range rs {
+		c.Add(&rs[i], nil, nil)
+	}
+}
+
 func (c *tally) Tick() error { return nil }
 
 // counted are the lines with which opcount tells what it did.
