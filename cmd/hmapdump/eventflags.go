@@ -57,7 +57,7 @@ func parseEvents(cmd string, args []string, stdout io.Writer) (*eventConfig, err
 	var ops, ring, typ string
 	if runs {
 		fs.IntVarP(&c.pid, "pid", "p", 0, "the running `process`")
-		standard, size := "all", "32M"
+		standard, size := "all", "64M"
 		if cmd == "trace" {
 			standard, size = "make,grow,evacuate", "4M"
 		}

@@ -250,9 +250,7 @@ func (r *recorder) AddAll(rs []event.Raw) {
 			r.w.AddAll(rs)
 		}
 		if r.a != nil {
-			for i := range rs {
-				r.a.Add(r.as.Event(&rs[i], nil, nil, r.s.Nanoseconds(rs[i].Clock)))
-			}
+			r.as.AddAll(r.a, rs, r.s.Nanoseconds)
 		}
 		return
 	}

@@ -21,10 +21,11 @@ type Analysis struct {
 	// made at the same place, because there were more than MaxLives.
 	Folded uint64
 
-	at    map[hmap.Addr]*Life
-	seeds map[uint64]*Life // of Swiss maps
-	folds map[foldKey]*Life
-	cache []cached
+	at     map[hmap.Addr]*Life
+	seeds  map[uint64]*Life // of Swiss maps
+	folds  map[foldKey]*Life
+	cache  []cached
+	recent *cached // of the last event
 }
 
 // NumOps is one more than the largest Op.
@@ -154,9 +155,6 @@ func (a *Analysis) Add(e *Event) {
 	if a.Events == 0 {
 		a.FirstT = e.T
 	}
-	a.Events++
-	a.Ops[op]++
-	a.LastT = max(a.LastT, e.T)
 	site := e.Site
 	if op.Growth() && len(site.PCs) == 1 {
 		// The growing function was called by the runtime; who called that is the last
@@ -177,44 +175,84 @@ func (a *Analysis) Add(e *Event) {
 		c.share = share(l.Goroutines, e.Goroutine)
 		c.whole = share(a.Goroutines, e.Goroutine)
 	}
-	c.inOne.N++
-	c.inAll.N++
-	l.Ops[op]++
-	switch {
-	case op.Writes():
-		c.share.Writes++
-		c.whole.Writes++
-	case op.Reads():
-		c.share.Reads++
-		c.whole.Reads++
-	}
-	l.LastT = max(l.LastT, e.T)
 	if l.Type == nil {
 		l.Type = e.Type
 	}
+	n := int64(-1)
 	if e.Header.Addr != 0 {
-		l.Len = e.Header.Len()
-		if l.Len > l.MaxLen && l.Len < 1<<40 {
-			l.MaxLen = l.Len
-		}
+		n = e.Header.Len()
 		l.seed = seed(e)
 	}
 	this := Touch{e.T, e.Goroutine, op, e.Site}
 	if e.Concurrent() {
 		a.conflict(l, e, this)
 	}
+	a.tally(c, n, this)
 	switch {
 	case op == Evacuate:
 		l.evacuate(e)
 	case op.Growth():
 		a.grow(l, e, site)
-	default:
-		l.last = this
-		if op.Writes() {
-			if l.lastWrite.Goroutine != this.Goroutine {
-				l.other = l.lastWrite
-			}
-			l.lastWrite = this
+	}
+	a.recent = c
+}
+
+// tally counts an operation, with n entries in the map, -1 if that is not known.
+func (a *Analysis) tally(c *cached, n int64, this Touch) {
+	l, op := c.life, c.op
+	a.Events++
+	a.Ops[op]++
+	a.LastT = max(a.LastT, this.T)
+	l.LastT = max(l.LastT, this.T)
+	c.inOne.N++
+	c.inAll.N++
+	l.Ops[op]++
+	if n >= 0 {
+		l.Len = n
+		if n > l.MaxLen && n < 1<<40 {
+			l.MaxLen = n
+		}
+	}
+	switch {
+	case op.Growth():
+		return
+	case op.Writes():
+		c.share.Writes++
+		c.whole.Writes++
+		if l.lastWrite.Goroutine != this.Goroutine {
+			l.other = l.lastWrite
+		}
+		l.lastWrite = this
+	case op.Reads():
+		c.share.Reads++
+		c.whole.Reads++
+	}
+	l.last = this
+}
+
+// usual is what came up lately: events like it, on a map that is still the same, are
+// only counted.
+type usual struct {
+	last Raw
+	seed uint64
+	cached
+}
+
+// AddAll adds events that have neither stacks nor keys to a, as Add does what Event
+// makes of them. ns converts a reading of the clock to nanoseconds.
+func (as *Assembler) AddAll(a *Analysis, rs []Raw, ns func(clock uint64) int64) {
+	for i := range rs {
+		r := &rs[i]
+		u := &as.usual[recentAt(r)]
+		if l := u.life; l != nil && u.last.like(r) && l.seed == u.seed && !l.ended {
+			a.tally(&u.cached, int64(header0(r)), Touch{ns(r.Clock), int64(r.Goroutine), u.op, u.site})
+			continue
+		}
+		e := as.Event(r, nil, nil, ns(r.Clock))
+		a.Add(e)
+		u.life = nil
+		if e.Header.Addr != 0 && e.Func.Op != Make && !e.Func.Op.Growth() && !e.Concurrent() {
+			*u = usual{*r, seed(e), *a.recent}
 		}
 	}
 }

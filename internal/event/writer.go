@@ -6,7 +6,6 @@ import (
 	"io"
 	"slices"
 	"sync/atomic"
-	"unsafe"
 
 	"github.com/klauspost/compress/s2"
 )
@@ -72,15 +71,6 @@ func (c *combo) of(r *Raw, stack uint64) bool {
 	return l.Map == r.Map && l.Caller == r.Caller && l.Goroutine == r.Goroutine && l.Func == r.Func && l.Thread == r.Thread && l.Type == r.Type && c.stack == stack
 }
 
-// like reports whether r is of the combination and has the header that is known, but
-// for its first word. The bytes of a header that no version has are zero, or whatever
-// was in the slot before.
-func (c *combo) like(r *Raw) bool {
-	x, y := (*[RawBytes / 8]uint64)(unsafe.Pointer(&c.last)), (*[RawBytes / 8]uint64)(unsafe.Pointer(r))
-	return x[2]^y[2]|x[3]^y[3]|x[4]^y[4]|x[5]^y[5]|x[6]^y[6]| // function and thread, goroutine, type, map, caller
-		x[10]^y[10]|x[11]^y[11]|x[12]^y[12]|x[13]^y[13]|x[14]^y[14]|x[15]^y[15] == 0
-}
-
 // args are the arguments that are worth recording.
 func (c *combo) args(r *Raw) (arg, arg2 uint64) {
 	switch c.key {
@@ -95,8 +85,7 @@ func (c *combo) args(r *Raw) (arg, arg2 uint64) {
 }
 
 const (
-	tableSize    = 1 << 18 // four times combosMax
-	recentCombos = 1 << 8
+	tableSize = 1 << 18 // four times combosMax
 	// flushBytes leaves room for the largest event: a new combination with a stack.
 	flushBytes = 4 << 20
 	queue      = 8 // blocks that wait to be compressed
@@ -165,7 +154,7 @@ func (w *Writer) Add(r *Raw, stack []uint64, key []byte) {
 	rest := b.rest
 	if r.Map != 0 {
 		bits = hasHeader
-		if was, is := header0(&c.last), header0(r); !c.known || !c.like(r) {
+		if was, is := header0(&c.last), header0(r); !c.known || !c.last.like(r) {
 			bits |= hasRest
 			rest = append(rest, r.Header[:w.size]...)
 		} else if was != is {
@@ -198,9 +187,6 @@ func (w *Writer) Add(r *Raw, stack []uint64, key []byte) {
 	}
 }
 
-// header0 is the first word of the header, the number of entries.
-func header0(r *Raw) uint64 { return binary.LittleEndian.Uint64(r.Header[:]) }
-
 // AddAll adds events that have neither stacks nor keys, as Add does.
 func (w *Writer) AddAll(rs []Raw) {
 	for len(rs) > 0 {
@@ -230,7 +216,7 @@ func (w *Writer) addUsual(rs []Raw) (n int) {
 		r := &rs[i]
 		c := w.recent[recentAt(r)]
 		d := r.Clock>>clockShift - clock
-		if c == nil || !c.known || c.stack != 0 || !c.like(r) || d >= 1<<13 {
+		if c == nil || !c.known || c.stack != 0 || !c.last.like(r) || d >= 1<<13 {
 			break
 		}
 		bits := byte(hasHeader)
@@ -266,11 +252,6 @@ func (w *Writer) addUsual(rs []Raw) (n int) {
 	b.events += uint32(n)
 	w.events += uint64(n)
 	return n
-}
-
-// recentAt is an index of Writer.recent.
-func recentAt(r *Raw) uint8 {
-	return uint8((r.Map>>4 ^ r.Caller ^ r.Goroutine<<8 ^ uint64(r.Func)<<16) * 0x9e3779b97f4a7c15 >> 56)
 }
 
 // combo returns the event's combination, which it adds if it is new to the block.

@@ -24,9 +24,7 @@ func (n *analyst) Add(r *event.Raw, stack []uint64, key []byte) {
 }
 
 func (n *analyst) AddAll(rs []event.Raw) {
-	for i := range rs {
-		n.Add(&rs[i], nil, nil)
-	}
+	n.as.AddAll(n.a, rs, n.s.Nanoseconds)
 }
 
 func (n *analyst) Tick() error { return nil }

@@ -22,7 +22,7 @@ type Options struct {
 
 // Sizes of what is stored.
 const (
-	DefaultRingBytes = 32 << 20
+	DefaultRingBytes = 64 << 20
 	MaxRingBytes     = 4 << 30
 	KeyBytes         = 32
 	MaxStack         = 40
