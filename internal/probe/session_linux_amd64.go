@@ -100,7 +100,7 @@ func Launch(binary string, args []string, opts Options) (*Session, error) {
 		if _, err := unix.Wait4(pid, &status, unix.WALL, nil); err != nil || !status.Stopped() {
 			return &EndedError{pid}
 		}
-		st := &stopped{pid: pid, threads: []*thread{{tid: pid}}}
+		st := &stopped{pid: pid, threads: []*thread{{tid: pid}}, fresh: true}
 		err = st.open()
 		if err == nil {
 			err = s.place(st)
@@ -142,14 +142,22 @@ func Attach(pid int, opts Options) (*Session, error) {
 	if link, err := os.Readlink(exe); err == nil {
 		s.meta.Path = strings.TrimSuffix(link, " (deleted)")
 	}
-	err = onThread(func() error {
-		st, err := stopAll(pid)
-		if err != nil {
-			return err
+	for try := range stopTries {
+		err = onThread(func() error {
+			st, err := stopAll(pid)
+			if err != nil {
+				return err
+			}
+			defer st.release()
+			return s.place(st)
+		})
+		var busy *busyError
+		if !errors.As(err, &busy) {
+			break
 		}
-		defer st.release()
-		return s.place(st)
-	})
+		err = &ProcessError{pid, fmt.Sprintf("stopped %d times", try+1), err}
+		time.Sleep(stopPause)
+	}
 	if err != nil {
 		s.close()
 		return nil, fmt.Errorf("attach to process %d: %w", pid, err)
