@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -31,7 +30,7 @@ type recorder struct {
 
 	taken   uint64          // events that were kept
 	types   map[uint64]bool // by descriptor: does it match
-	untyped map[uint64]untyped
+	made    map[uint64]made // by map
 	file    *os.File
 	w       *event.Writer
 	as      *event.Assembler // without a file, and with --live
@@ -125,6 +124,9 @@ func (r *recorder) run(prepare func() error, finish func(event.End)) (end event.
 	}
 	defer r.signals()()
 	opts := probe.Options{Ops: r.ops, RingBytes: r.ring, Keys: r.keys, Stack: r.stack}
+	if r.mapAddr == 0 {
+		opts.Map = r.mapExpr
+	}
 	if r.pid != 0 {
 		r.s, err = probe.Attach(r.pid, opts)
 	} else {
@@ -180,9 +182,10 @@ func (r *recorder) build(ctx context.Context) (prog string, remove func() error,
 	return prog, remove, err
 }
 
-// lookUp finds the map that --map names by an expression.
+// lookUp finds the map that --map names by an expression in a running process. In a
+// program that is started the probes find it, at each event.
 func (r *recorder) lookUp() error {
-	if r.mapExpr == "" || r.mapAddr != 0 {
+	if r.mapExpr == "" || r.mapAddr != 0 || r.pid == 0 {
 		return nil
 	}
 	t, err := target.AttachFrozen(r.pid)
@@ -190,20 +193,10 @@ func (r *recorder) lookUp() error {
 		return err
 	}
 	defer t.Close()
-	root, err := t.Eval(r.mapExpr)
-	if err != nil {
-		return err
-	}
-	var word [8]byte
-	if root.Addr != 0 {
-		_, err = t.Memory().ReadMemory(word[:], root.Addr)
-	} else if copy(word[:], root.Raw) < 8 {
-		err = target.ErrOptimisedAway
-	}
-	if err != nil {
+	if r.mapAddr, err = evalMap(t, r.mapExpr); err != nil {
 		return fmt.Errorf("--map %s: %w", r.mapExpr, err)
 	}
-	if r.mapAddr = binary.LittleEndian.Uint64(word[:]); r.mapAddr == 0 {
+	if r.mapAddr == 0 {
 		return fmt.Errorf("--map %s: the map is nil", r.mapExpr)
 	}
 	return nil
@@ -236,7 +229,7 @@ func (r *recorder) signals() func() {
 
 // Add implements probe.Sink.
 func (r *recorder) Add(raw *event.Raw, stack []uint64, key []byte) {
-	if r.mapAddr != 0 && raw.Map != r.mapAddr || r.typ != nil && !r.typeMatches(raw, stack) {
+	if r.mapAddr != 0 && raw.Map != r.mapAddr || (r.typ != nil || r.follows()) && !r.matches(raw, stack) {
 		return
 	}
 	r.keep(raw, stack, key)
@@ -244,7 +237,7 @@ func (r *recorder) Add(raw *event.Raw, stack []uint64, key []byte) {
 
 // AddAll implements probe.Sink.
 func (r *recorder) AddAll(rs []event.Raw) {
-	if r.mapAddr == 0 && r.typ == nil && r.limit == 0 && r.trace == nil {
+	if r.mapAddr == 0 && !r.follows() && r.typ == nil && r.limit == 0 && r.trace == nil {
 		r.taken += uint64(len(rs))
 		if r.w != nil {
 			r.w.AddAll(rs)
@@ -259,30 +252,34 @@ func (r *recorder) AddAll(rs []event.Raw) {
 	}
 }
 
-// maxUntyped bounds the makes that wait for a type.
-const maxUntyped = 1 << 16
+// follows reports whether the probes take the operations on one variable's map alone.
+func (r *recorder) follows() bool { return r.mapExpr != "" && r.mapAddr == 0 }
 
-// untyped is a make that was not told the type: makemap_small is not. It is kept if
-// the first operation on the map is.
-type untyped struct {
+// maxMade bounds the makes that wait.
+const maxMade = 1 << 16
+
+// made is a make of which it is not known yet whether it is wanted: makemap_small is not
+// told the type, and no make the variable. It is kept if the first operation on the map
+// is.
+type made struct {
 	raw   event.Raw
 	stack []uint64
 }
 
-func (r *recorder) typeMatches(raw *event.Raw, stack []uint64) bool {
-	if raw.Type == 0 && r.s.Meta().Funcs[raw.Func].Op == event.Make {
-		if r.untyped == nil || len(r.untyped) >= maxUntyped {
-			r.untyped = map[uint64]untyped{}
+func (r *recorder) matches(raw *event.Raw, stack []uint64) bool {
+	if (raw.Type == 0 || r.follows()) && r.s.Meta().Funcs[raw.Func].Op == event.Make {
+		if r.made == nil || len(r.made) >= maxMade {
+			r.made = map[uint64]made{}
 		}
-		r.untyped[raw.Map] = untyped{*raw, slices.Clone(stack)}
+		r.made[raw.Map] = made{*raw, slices.Clone(stack)}
 		return false
 	}
-	ok := r.typeWanted(raw.Type)
-	if made, waits := r.untyped[raw.Map]; waits {
-		delete(r.untyped, raw.Map)
+	ok := r.typ == nil || r.typeWanted(raw.Type)
+	if m, waits := r.made[raw.Map]; waits {
+		delete(r.made, raw.Map)
 		if ok {
-			made.raw.Type = raw.Type
-			r.keep(&made.raw, made.stack, nil)
+			m.raw.Type = raw.Type
+			r.keep(&m.raw, m.stack, nil)
 		}
 	}
 	return ok

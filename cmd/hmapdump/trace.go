@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -179,14 +180,20 @@ func (c *eventConfig) traceDelve(p *tracePrinter, stderr io.Writer) (status int,
 		defer time.AfterFunc(c.duration, cancel).Stop()
 	}
 	n := uint64(0)
+	named := &namedMap{t: t, expr: c.mapExpr}
+	if c.mapAddr != 0 {
+		named.expr = ""
+	}
 	stop, err := watch.Run(ctx, t, watch.Options{Ops: c.ops, Stack: max(c.stack, growthStack)}, func(e *event.Event) error {
 		if c.mapAddr != 0 && uint64(e.Map) != c.mapAddr || c.typ != nil && (e.Type == nil || !c.typ.MatchString(e.Type.Name)) || c.limit > 0 && n >= c.limit {
 			return nil
 		}
-		if n++; n == c.limit {
-			cancel()
+		for _, e := range named.of(e) {
+			if n++; n == c.limit {
+				cancel()
+			}
+			p.add(e)
 		}
-		p.add(e)
 		return p.flush()
 	})
 	if err = errors.Join(err, p.flush()); err != nil {
@@ -200,8 +207,68 @@ func (c *eventConfig) traceDelve(p *tracePrinter, stderr io.Writer) (status int,
 	}
 	if err == nil && p.lines == 0 {
 		err = &noEventsError{}
+		if named.err != nil {
+			err = fmt.Errorf("--map %s: %w", c.mapExpr, named.err)
+		}
 	}
 	return statusFine, err
+}
+
+// namedMap picks out the events on the map that an expression names at that moment, in
+// the frame that does the operation or in one of its callers.
+type namedMap struct {
+	t    *target.Target
+	expr string // "": all maps
+	made map[hmap.Addr]event.Event
+	err  error // why it could not be evaluated; nil if it ever could
+	once bool
+}
+
+// of returns the events to take: e, or none, or the make of its map before it. At a make
+// it is not known yet what the map will be called.
+func (n *namedMap) of(e *event.Event) []*event.Event {
+	if n.expr == "" {
+		return []*event.Event{e}
+	}
+	if e.Func.Op == event.Make {
+		if n.made == nil || len(n.made) >= maxMade {
+			n.made = map[hmap.Addr]event.Event{}
+		}
+		n.made[e.Map] = *e
+		return nil
+	}
+	addr, err := evalMap(n.t, n.expr)
+	if n.once = n.once || err == nil; err == nil {
+		n.err = nil
+	} else if !n.once {
+		n.err = err
+	}
+	if err != nil || addr == 0 || hmap.Addr(addr) != e.Map {
+		return nil
+	}
+	if m, ok := n.made[e.Map]; ok {
+		delete(n.made, e.Map)
+		return []*event.Event{&m, e}
+	}
+	return []*event.Event{e}
+}
+
+// evalMap is the address of the header that an expression of map type holds.
+func evalMap(t *target.Target, expr string) (uint64, error) {
+	root, err := t.Eval(expr)
+	if err != nil {
+		return 0, err
+	}
+	if root.Type != nil && root.Type.Kind != reflect.Map {
+		return 0, fmt.Errorf("its type is %s, not a map", root.Type.Name)
+	}
+	var word [8]byte
+	if root.Addr != 0 {
+		_, err = t.Memory().ReadMemory(word[:], root.Addr)
+	} else if copy(word[:], root.Raw) < 8 {
+		err = target.ErrOptimisedAway
+	}
+	return binary.LittleEndian.Uint64(word[:]), err
 }
 
 // holders names the package variables that hold a map.

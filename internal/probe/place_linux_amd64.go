@@ -361,6 +361,7 @@ func (s *Session) install(st *stopped, specs []event.Spec, cs []candidate) error
 		stub, err := newStub(stubSpec{
 			index: index, fn: specs[c.fn], ret: c.kind == makeReturn, code: c.code, ring: s.ring,
 			offs: s.im.offs, header: s.meta.Layout.Size, keys: s.opts.Keys, stack: s.opts.Stack,
+			only: s.only, bias: s.im.bias,
 		}, s.region+uint64(at))
 		if err == nil && at+len(stub) > len(page) {
 			err = errors.New("there is no room for its stub")

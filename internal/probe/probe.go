@@ -15,6 +15,10 @@ type Options struct {
 	// Keys stores the first KeyBytes bytes of keys that are strings or lie in
 	// memory.
 	Keys bool
+	// Map is an expression: only events on the map that it names at that moment are
+	// stored, and all makes. It names a package variable, or a field or an element of
+	// an array in one, through pointers. "" stands for all maps.
+	Map string
 	// Stack is how many callers of the caller are stored, at most MaxStack. They are
 	// found by frame pointers.
 	Stack int

@@ -119,7 +119,9 @@ type outcome struct {
 func observe(t testing.TB, bin string, opts probe.Options, args ...string) *outcome {
 	t.Helper()
 	o := &outcome{tally: newTally()}
-	opts.RingBytes = 256 << 20
+	if opts.RingBytes == 0 {
+		opts.RingBytes = 256 << 20
+	}
 	o.stdout, o.stderr = quiet(t, func() {
 		s, err := probe.Launch(bin, args, opts)
 		if err != nil {

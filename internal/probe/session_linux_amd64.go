@@ -28,6 +28,7 @@ type Session struct {
 	im       *image
 	meta     *event.Meta
 	opts     Options
+	only     *variable // opts.Map
 	ring     ring
 	shm      []byte // the ring, as this process has it
 	region   uint64 // of the stubs, in the target
@@ -173,7 +174,16 @@ func newSession(path string, opts Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{im: im, opts: opts, pending: map[thisThread][]pendingMake{}, gone: make(chan struct{})}
+	var only *variable
+	if opts.Map != "" {
+		v, err := im.variable(opts.Map)
+		if err != nil {
+			im.close()
+			return nil, err
+		}
+		only = &v
+	}
+	s := &Session{im: im, opts: opts, only: only, pending: map[thisThread][]pendingMake{}, gone: make(chan struct{})}
 	s.meta = &event.Meta{
 		Path: path, BuildID: im.buildID, Go: im.goVer, Arch: "amd64", Engine: "probe", Layout: im.layout,
 		Keys: opts.Keys, Stack: opts.Stack, GoroutineAddrs: im.offs.goid < 0,
