@@ -166,9 +166,9 @@ func (c *eventConfig) traceDelve(p *tracePrinter, stderr io.Writer) (status int,
 	defer r.signals()()
 	var t *target.Target
 	if c.pid != 0 {
-		t, err = target.Attach(c.pid)
+		t, err = target.AttachStripped(c.pid)
 	} else {
-		t, err = target.Launch(prog, c.args, target.LaunchOptions{})
+		t, err = target.Launch(prog, c.args, target.LaunchOptions{Stripped: true})
 	}
 	if err != nil {
 		return 0, err
@@ -280,6 +280,9 @@ type holders struct {
 
 func newHolders(t *target.Target) *holders {
 	h := &holders{t: t, known: map[hmap.Addr]string{}}
+	if t.Stripped() {
+		return h
+	}
 	globals, _ := t.Globals() // what cannot be listed has no name
 	for _, g := range globals {
 		if g.Type != nil && g.Type.Kind == reflect.Map && g.Addr != 0 {

@@ -213,6 +213,14 @@ func sameRest(a, b *[HeaderBytes]byte) bool {
 	return x[1]^y[1]|x[2]^y[2]|x[3]^y[3]|x[4]^y[4]|x[5]^y[5]|x[6]^y[6] == 0
 }
 
+// Header decodes the Size bytes of the header at addr.
+func (l *Layout) Header(addr hmap.Addr, raw []byte) (h hmap.Header) {
+	var all [HeaderBytes]byte
+	copy(all[:], raw)
+	newHeaderDecoder(l).decode(&h, addr, all[:])
+	return h
+}
+
 // headerDecoder decodes headers of one layout.
 type headerDecoder struct {
 	gen  hmap.Generation

@@ -18,7 +18,7 @@ import (
 func observe(t *testing.T, bin string, opts watch.Options, args ...string) (*event.Analysis, string) {
 	t.Helper()
 	stdout := filepath.Join(t.TempDir(), "stdout")
-	tgt, err := target.Launch(bin, args, target.LaunchOptions{Stdin: os.DevNull, Stdout: stdout})
+	tgt, err := target.Launch(bin, args, target.LaunchOptions{Stdin: os.DevNull, Stdout: stdout, Stripped: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,41 +39,47 @@ func observe(t *testing.T, bin string, opts watch.Options, args ...string) (*eve
 }
 
 // TestCounts: with breakpoints in all functions, events are as many as the program
-// counts itself, for every version.
+// counts itself, for every version, and of a stripped binary as well.
 func TestCounts(t *testing.T) {
 	for _, tc := range testenv.Toolchains(t) {
-		t.Run(tc.Name, func(t *testing.T) {
-			a, out := observe(t, testenv.Build(t, tc, "opcount"), watch.Options{}, "-g", "1", "-n", "150")
-			byAddr := map[uint64]*event.Life{}
-			for _, l := range a.Lives {
-				byAddr[uint64(l.Addr)] = l
-			}
-			maps := 0
-			for line := range strings.Lines(out) {
-				var addr uint64
-				var typ string
-				var mk, assign, access, del, iter, clr, n uint64
-				if k, _ := fmt.Sscanf(line, "count 0x%x %s make=%d assign=%d access=%d delete=%d iter=%d clear=%d len=%d", &addr, &typ, &mk, &assign, &access, &del, &iter, &clr, &n); k != 9 {
-					continue
-				}
-				maps++
-				l := byAddr[addr]
-				if l == nil {
-					t.Errorf("no events of %s", line)
-					continue
-				}
-				got := [...]uint64{l.Ops[event.Make], l.Ops[event.Assign], l.Ops[event.Access], l.Ops[event.Delete], l.Ops[event.Iter], l.Ops[event.Clear]}
-				if want := [...]uint64{mk, assign, access, del, iter, clr}; got != want {
-					t.Errorf("make, assign, access, delete, iter, clear are %v, want %v: %s", got, want, line)
-				}
-				if l.Type == nil || l.Type.Name != typ {
-					t.Errorf("type %+v, want %s", l.Type, typ)
-				}
-			}
-			if maps < 7 {
-				t.Errorf("the program told of %d maps", maps)
-			}
-		})
+		t.Run(tc.Name, func(t *testing.T) { counts(t, testenv.Build(t, tc, "opcount")) })
+		t.Run(tc.Name+"-stripped", func(t *testing.T) { counts(t, testenv.Build(t, tc, "opcount", testenv.Strip)) })
+	}
+	t.Run("pie-stripped", func(t *testing.T) {
+		counts(t, testenv.Build(t, testenv.Host(), "opcount", testenv.Strip, testenv.PIE))
+	})
+}
+
+func counts(t *testing.T, bin string) {
+	a, out := observe(t, bin, watch.Options{}, "-g", "1", "-n", "150")
+	byAddr := map[uint64]*event.Life{}
+	for _, l := range a.Lives {
+		byAddr[uint64(l.Addr)] = l
+	}
+	maps := 0
+	for line := range strings.Lines(out) {
+		var addr uint64
+		var typ string
+		var mk, assign, access, del, iter, clr, n uint64
+		if k, _ := fmt.Sscanf(line, "count 0x%x %s make=%d assign=%d access=%d delete=%d iter=%d clear=%d len=%d", &addr, &typ, &mk, &assign, &access, &del, &iter, &clr, &n); k != 9 {
+			continue
+		}
+		maps++
+		l := byAddr[addr]
+		if l == nil {
+			t.Errorf("no events of %s", line)
+			continue
+		}
+		got := [...]uint64{l.Ops[event.Make], l.Ops[event.Assign], l.Ops[event.Access], l.Ops[event.Delete], l.Ops[event.Iter], l.Ops[event.Clear]}
+		if want := [...]uint64{mk, assign, access, del, iter, clr}; got != want {
+			t.Errorf("make, assign, access, delete, iter, clear are %v, want %v: %s", got, want, line)
+		}
+		if l.Type == nil || l.Type.Name != typ {
+			t.Errorf("type %+v, want %s", l.Type, typ)
+		}
+	}
+	if maps < 7 {
+		t.Errorf("the program told of %d maps", maps)
 	}
 }
 
