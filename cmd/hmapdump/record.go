@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -153,7 +154,7 @@ func (r *recorder) run(prepare func() error, finish func(event.End)) (end event.
 	ended, err := r.s.Run(ctx, r)
 	r.screen.clear()
 	if r.a != nil {
-		r.name() // while the executable is open
+		r.nameAll(r.a, r.as.Interner, map[uint64]bool{0: true}) // while the executable is open
 	}
 	end = event.End{Lost: ended.LostTotal, LostBy: ended.Lost, Unfinished: ended.Unfinished, Reason: "detached"}
 	_, end.DurationNS = r.s.Now()
@@ -306,41 +307,42 @@ func (r *recorder) keep(raw *event.Raw, stack []uint64, key []byte) {
 // event names the site and the type of an event at once.
 func (r *recorder) event(raw *event.Raw, stack []uint64, key []byte) *event.Event {
 	e := r.as.Event(raw, stack, key, r.s.Nanoseconds(raw.Clock))
-	r.nameOf(e.Site.PCs, raw.Type)
-	return e
-}
-
-func (r *recorder) nameOf(pcs []uint64, typ uint64) {
 	if r.named == nil {
 		r.named = map[uint64]bool{0: true}
 	}
+	r.nameOf(e.Site.PCs, raw.Type, r.as.Interner, r.named)
+	return e
+}
+
+// nameOf names in in what is not in named yet.
+func (r *recorder) nameOf(pcs []uint64, typ uint64, in *event.Interner, named map[uint64]bool) {
 	var some, types []uint64
 	for _, pc := range pcs {
-		if !r.named[pc] {
-			r.named[pc] = true
+		if !named[pc] {
+			named[pc] = true
 			some = append(some, pc)
 		}
 	}
-	if !r.named[typ] {
-		r.named[typ] = true
+	if !named[typ] {
+		named[typ] = true
 		types = []uint64{typ}
 	}
 	if len(some)+len(types) > 0 {
-		r.as.Add(r.Symbolize(some, types))
+		in.Add(r.Symbolize(some, types))
 	}
 }
 
-// name names all sites and types of the analysis.
-func (r *recorder) name() {
-	for so := range r.a.Sites {
-		r.nameOf(so.Site.PCs, 0)
+// nameAll names all sites and types of an analysis.
+func (r *recorder) nameAll(a *event.Analysis, in *event.Interner, named map[uint64]bool) {
+	for so := range a.Sites {
+		r.nameOf(so.Site.PCs, 0, in, named)
 	}
-	for _, l := range r.a.Lives {
+	for _, l := range a.Lives {
 		if l.Made != nil {
-			r.nameOf(l.Made.PCs, 0)
+			r.nameOf(l.Made.PCs, 0, in, named)
 		}
 		if l.Type != nil {
-			r.nameOf(nil, uint64(l.Type.Addr))
+			r.nameOf(nil, uint64(l.Type.Addr), in, named)
 		}
 	}
 }
@@ -384,7 +386,6 @@ func (r *recorder) Tick() error {
 		}
 		switch {
 		case r.live:
-			r.name()
 			r.screen.top(r)
 		case r.trace == nil:
 			r.screen.line(r)
@@ -441,6 +442,10 @@ type screen struct {
 	out     *os.File
 	last    time.Time
 	written bool
+
+	drawing sync.Mutex // held while top draws
+	names   *event.Interner
+	named   map[uint64]bool
 }
 
 func (s *screen) terminal() bool { return s.out != nil && isatty.IsTerminal(s.out.Fd()) }
@@ -462,25 +467,40 @@ func (s *screen) line(r *recorder) {
 // liveRows is how many maps, and how many call sites, --live shows.
 const liveRows = 10
 
-// top shows the hottest maps and call sites, like top.
+// top shows the hottest maps and call sites, like top. All but the copying is done while
+// the next events are read; if that is not done yet, this time is left out.
 func (s *screen) top(r *recorder) {
-	if s.out == nil {
+	if s.out == nil || !s.drawing.TryLock() {
 		return
 	}
-	end := event.End{Events: r.a.Events, Lost: r.s.Lost(), Reason: "running"}
+	if s.names == nil {
+		s.names, s.named = event.NewInterner(), map[uint64]bool{0: true}
+	}
+	end := event.End{Lost: r.s.Lost(), Reason: "running"}
 	_, end.DurationNS = r.s.Now()
-	doc := report.BuildRecording(r.s.Meta(), end, r.a, report.RecordingSelection{Top: liveRows})
-	doc.Sites = doc.Sites[:min(len(doc.Sites), liveRows)]
-	for i := range doc.Maps {
-		doc.Maps[i].Notes = nil
-	}
-	if s.terminal() {
-		fmt.Fprint(s.out, "\x1b[H\x1b[2J")
-	}
-	_ = doc.Text(s.out, false)
+	a, maps := r.a.Snapshot(liveRows, s.names), len(r.a.Lives)
+	go func() {
+		defer s.drawing.Unlock()
+		r.nameAll(a, s.names, s.named)
+		doc := report.BuildRecording(r.s.Meta(), end, a, report.RecordingSelection{})
+		doc.Summary.Maps = maps
+		doc.Sites = doc.Sites[:min(len(doc.Sites), liveRows)]
+		for i := range doc.Maps {
+			doc.Maps[i].Notes = nil
+		}
+		var text strings.Builder
+		if s.terminal() {
+			text.WriteString("\x1b[H\x1b[2J")
+		}
+		_ = doc.Text(&text, false)
+		_, _ = io.WriteString(s.out, text.String())
+	}()
 }
 
+// clear ends what is being drawn.
 func (s *screen) clear() {
+	s.drawing.Lock()
+	defer s.drawing.Unlock()
 	if s.written {
 		fmt.Fprint(s.out, "\r\x1b[K")
 	}

@@ -486,6 +486,72 @@ func (l *Life) Total() uint64 {
 	return n
 }
 
+// Snapshot returns an Analysis of its own with the n hottest lives and all sites, as they
+// are now. Sites and types are those of in, so that they can be named while events are
+// added here. It takes some milliseconds with MaxLives lives.
+func (a *Analysis) Snapshot(n int, in *Interner) *Analysis {
+	out := &Analysis{Events: a.Events, Ops: a.Ops, FirstT: a.FirstT, LastT: a.LastT, Goroutines: a.Goroutines, Folded: a.Folded}
+	site := func(s *Site) *Site {
+		if s == nil {
+			return nil
+		}
+		return in.Site(s.PCs...)
+	}
+	sites := func(of map[SiteOp]*SiteCount) map[SiteOp]*SiteCount {
+		to := make(map[SiteOp]*SiteCount, len(of))
+		for so, c := range of {
+			*count(to, site(so.Site), so.Op) = *c
+		}
+		return to
+	}
+	out.Sites = sites(a.Sites)
+	out.Goroutines = make(map[int64]*Share, len(a.Goroutines))
+	for g, s := range a.Goroutines {
+		*share(out.Goroutines, g) = *s
+	}
+	type ranked struct {
+		l *Life
+		n uint64
+	}
+	var top []ranked // the hottest first
+	for _, l := range a.Lives {
+		r := ranked{l, l.Total()}
+		if l.gone || len(top) == n && r.n <= top[n-1].n {
+			continue
+		}
+		i, _ := slices.BinarySearchFunc(top, r, func(x, y ranked) int {
+			if x.n >= y.n {
+				return -1
+			}
+			return 1
+		})
+		top = slices.Insert(top, i, r)[:min(n, len(top)+1)]
+	}
+	for _, r := range top {
+		l := *r.l
+		l.Made, l.Sites = site(l.Made), sites(l.Sites)
+		if l.Type != nil {
+			l.Type = in.Type(uint64(l.Type.Addr))
+		}
+		l.Goroutines = make(map[int64]*Share, len(r.l.Goroutines))
+		for g, s := range r.l.Goroutines {
+			*share(l.Goroutines, g) = *s
+		}
+		l.Growths = slices.Clone(l.Growths)
+		for i := range l.Growths {
+			l.Growths[i].Site = site(l.Growths[i].Site)
+		}
+		l.Conflicts = slices.Clone(l.Conflicts)
+		for i := range l.Conflicts {
+			c := &l.Conflicts[i]
+			c.A.Site, c.B.Site = site(c.A.Site), site(c.B.Site)
+		}
+		l.evacuated = nil
+		out.Lives = append(out.Lives, &l)
+	}
+	return out
+}
+
 // Hottest returns the lives with the most operations first; equals by their first
 // event.
 func (a *Analysis) Hottest() []*Life {

@@ -3,8 +3,10 @@ package event
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"time"
 )
 
@@ -155,6 +157,21 @@ type DamagedError struct {
 
 func (e *DamagedError) Error() string {
 	return fmt.Sprintf("the recording is damaged: block at byte %d: %s", e.Offset, e.Detail)
+}
+
+// Partial reports whether an error of Reader.Read says that a recording is cut off or
+// damaged, and what could be read was.
+func Partial(err error) bool {
+	var truncated *TruncatedError
+	var damaged *DamagedError
+	return errors.As(err, &truncated) || errors.As(err, &damaged)
+}
+
+// IsRecording reports whether a file begins like a recording, of any format.
+func IsRecording(r io.Reader) bool {
+	head := make([]byte, len(magic)-1)
+	_, err := io.ReadFull(r, head)
+	return err == nil && string(head) == magic[:len(head)]
 }
 
 type frame struct {
