@@ -56,6 +56,7 @@ func (c *eventConfig) traceProbe(p *tracePrinter, stdout, stderr io.Writer) (uin
 	r := &recorder{eventConfig: c, stdout: stdout, stderr: stderr, trace: p}
 	end, err := r.run(func() error {
 		r.as = event.NewAssembler(r.s.Meta())
+		p.holderOf = probeHolders(r.s).of
 		return nil
 	}, func(event.End) {})
 	if r.s == nil {
@@ -72,7 +73,7 @@ type tracePrinter struct {
 	json     bool
 	lines    uint64
 	growing  map[hmap.Addr]*evacuation
-	holderOf func(hmap.Addr) string // nil: not known
+	holderOf func(*event.Event) string // nil: not known
 	err      error
 }
 
@@ -126,7 +127,7 @@ func (p *tracePrinter) add(e *event.Event) {
 	}
 	holder := ""
 	if p.holderOf != nil {
-		holder = p.holderOf(e.Map)
+		holder = p.holderOf(e)
 	}
 	line := report.NewTraceLine(e, holder, evacuated)
 	p.lines++
@@ -174,8 +175,7 @@ func (c *eventConfig) traceDelve(p *tracePrinter, stderr io.Writer) (status int,
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
-	holders := newHolders(t)
-	p.holderOf = holders.of
+	p.holderOf = targetHolders(t).of
 	if c.duration > 0 {
 		defer time.AfterFunc(c.duration, cancel).Stop()
 	}
@@ -269,45 +269,4 @@ func evalMap(t *target.Target, expr string) (uint64, error) {
 		err = target.ErrOptimisedAway
 	}
 	return binary.LittleEndian.Uint64(word[:]), err
-}
-
-// holders names the package variables that hold a map.
-type holders struct {
-	t       *target.Target
-	globals []target.Root // of map types
-	known   map[hmap.Addr]string
-}
-
-func newHolders(t *target.Target) *holders {
-	h := &holders{t: t, known: map[hmap.Addr]string{}}
-	if t.Stripped() {
-		return h
-	}
-	globals, _ := t.Globals() // what cannot be listed has no name
-	for _, g := range globals {
-		if g.Type != nil && g.Type.Kind == reflect.Map && g.Addr != 0 {
-			h.globals = append(h.globals, g)
-		}
-	}
-	return h
-}
-
-// of is the name of the variable that holds the header at addr, "" if there is none.
-// A variable that has held it once is its holder.
-func (h *holders) of(addr hmap.Addr) string {
-	if addr == 0 {
-		return ""
-	}
-	name, ok := h.known[addr]
-	if !ok || name == "" {
-		name = ""
-		for _, g := range h.globals {
-			if h.t.Word(g.Addr) == uint64(addr) {
-				name = g.Name
-				break
-			}
-		}
-		h.known[addr] = name
-	}
-	return name
 }

@@ -283,6 +283,18 @@ func (s *Session) Nanoseconds(clock uint64) int64 {
 // while Run is called by another.
 func (s *Session) Symbolize(pcs, types []uint64) event.Symbols { return s.sym.symbols(pcs, types) }
 
+// Variables lists the package variables of the target; none of a stripped binary.
+func (s *Session) Variables() []Variable { return s.im.variables() }
+
+// Word reads a word of the target's memory; 0 if it is not there.
+func (s *Session) Word(addr uint64) uint64 {
+	var b [8]byte
+	if _, err := processMemory(s.pid).ReadMemory(b[:], addr); err != nil {
+		return 0
+	}
+	return binary.LittleEndian.Uint64(b[:])
+}
+
 // Kill ends a target that was launched.
 func (s *Session) Kill() {
 	if s.launched {
