@@ -47,6 +47,7 @@
 //
 //	$ hmapdump record -o r.hmaprec ./prog    # the file that show reads
 //	$ hmapdump record --for 10s -p 4711      # summarise ten seconds of a process
+//	$ hmapdump record --map main.cache ./prog   # of the map that a package variable holds
 //	$ hmapdump trace --json ./prog           # growth, a line of JSON for each event
 //	$ hmapdump show --perfetto t.json --parquet r.parquet r.hmaprec
 //
