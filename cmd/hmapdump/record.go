@@ -120,16 +120,22 @@ func (r *recorder) run(prepare func() error, finish func(event.End)) (end event.
 		return end, err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
-	if err := r.lookUp(); err != nil {
-		return end, err
-	}
 	defer r.signals()()
 	opts := probe.Options{Ops: r.ops, RingBytes: r.ring, Keys: r.keys, Stack: r.stack}
 	if r.mapAddr == 0 {
 		opts.Map = r.mapExpr
 	}
+	var variable *probe.VariableError
 	if r.pid != 0 {
 		r.s, err = probe.Attach(r.pid, opts)
+		if errors.As(err, &variable) {
+			// It may be a local variable, or a place in a slice or a map: which map that
+			// is now.
+			if err = r.lookUp(); err == nil {
+				opts.Map = ""
+				r.s, err = probe.Attach(r.pid, opts)
+			}
+		}
 	} else {
 		r.s, err = probe.Launch(prog, r.args, opts)
 	}
@@ -183,8 +189,8 @@ func (r *recorder) build(ctx context.Context) (prog string, remove func() error,
 	return prog, remove, err
 }
 
-// lookUp finds the map that --map names by an expression in a running process. In a
-// program that is started the probes find it, at each event.
+// lookUp finds the map that --map names by an expression in a running process, as it is
+// now. A package variable's is found by the probes, at each event.
 func (r *recorder) lookUp() error {
 	if r.mapExpr == "" || r.mapAddr != 0 || r.pid == 0 {
 		return nil

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"hmaptools/internal/event"
+	"hmaptools/internal/hmap"
 	"hmaptools/internal/target"
 	"hmaptools/internal/testenv"
 	"hmaptools/internal/watch"
@@ -115,6 +116,43 @@ func TestGrowth(t *testing.T) {
 			}
 			if slots != 2048 {
 				t.Errorf("%d slots in the end, want 2048", slots)
+			}
+		})
+	}
+}
+
+// TestTypeNames: what the descriptor of a map type tells by itself, which is all that
+// there is of a stripped binary, is what debug information tells.
+func TestTypeNames(t *testing.T) {
+	for _, tc := range testenv.Toolchains(t) {
+		t.Run(tc.Name, func(t *testing.T) {
+			checked := 0
+			for _, prog := range []string{"kinds", "generic"} {
+				tgt, err := target.Launch(testenv.Build(t, tc, prog), nil, target.LaunchOptions{Stdin: os.DevNull, Stdout: os.DevNull, Stderr: os.DevNull})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer tgt.Close()
+				seen := map[hmap.Addr]bool{}
+				_, err = watch.Run(context.Background(), tgt, watch.Options{Ops: []event.Op{event.Make, event.Assign, event.Grow}}, func(e *event.Event) error {
+					if e.Type == nil || seen[e.Type.Addr] {
+						return nil
+					}
+					seen[e.Type.Addr] = true
+					got, err := hmap.ReadMapType(tgt.Memory(), e.Type.Addr, tgt.TypeBases())
+					want := hmap.MapType{Name: e.Type.Name, Key: e.Type.Key, KeySize: e.Type.Size, BlockSize: e.Type.Block}
+					if err != nil || got != want {
+						t.Errorf("%s: %+v, %v; debug information has %+v", prog, got, err, want)
+					}
+					checked++
+					return nil
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if checked < 10 {
+				t.Errorf("%d types", checked)
 			}
 		})
 	}
