@@ -244,7 +244,7 @@ func (as *Assembler) AddAll(a *Analysis, rs []Raw, ns func(clock uint64) int64) 
 	for i := range rs {
 		r := &rs[i]
 		u := &as.usual[recentAt(r)]
-		if l := u.life; l != nil && u.last.like(r) && l.seed == u.seed && !l.ended {
+		if l := u.life; l != nil && u.last.like(r) && l.seed == u.seed && !l.ended && uint64(l.Addr) == r.Map {
 			a.tally(&u.cached, int64(header0(r)), Touch{ns(r.Clock), int64(r.Goroutine), u.op, u.site})
 			continue
 		}
@@ -333,13 +333,15 @@ func (a *Analysis) moved(e *Event) *Life {
 		return nil
 	}
 	l := a.seeds[e.Header.Seed]
-	if l == nil || l.ended || l.gone || l.Type != e.Type || l.Addr == e.Map {
+	if l == nil || l.gone || l.Type != e.Type || l.Addr == e.Map && !l.ended {
 		return nil
 	}
+	// A map that came to where this one had been may have ended its life too early.
+	l.ended = false
 	if a.at[l.Addr] == l {
 		delete(a.at, l.Addr)
 	}
-	if old := a.at[e.Map]; old != nil {
+	if old := a.at[e.Map]; old != nil && old != l {
 		old.ended = true
 	}
 	l.Addr = e.Map

@@ -1,7 +1,9 @@
 package ptrace
 
 import (
+	"bytes"
 	"fmt"
+	"os"
 	"runtime"
 	"time"
 	"unsafe"
@@ -81,18 +83,29 @@ func (s Status) Signal() int {
 
 // Wait waits for a thread to stop or to end; without a limit if the deadline is zero.
 // It fails with ETIMEDOUT when that has passed. The first microseconds it yields, since
-// most stops take no longer, and sleeping takes at least 50.
+// most stops take no longer, and sleeping takes at least 50. The end of a process is not
+// taken: its parent, which this process may be, is to learn of it.
 func Wait(tid int, deadline time.Time) (Status, unix.Errno) {
-	var status Status
 	for i := 0; ; i++ {
-		n, _, err := unix.RawSyscall6(unix.SYS_WAIT4, uintptr(tid), uintptr(unsafe.Pointer(&status)), unix.WALL|unix.WNOHANG, 0, 0, 0)
+		ready, err := peek(tid)
 		switch {
-		case int(n) == tid && err == 0:
-			return status, 0
 		case err == unix.ECHILD:
 			return 0, 0 // gone
 		case err != 0 && err != unix.EINTR:
 			return 0, err
+		case ready == ended && leads(tid):
+			return 0, 0
+		case ready != nothing && err == 0:
+			var status Status
+			n, _, err := unix.RawSyscall6(unix.SYS_WAIT4, uintptr(tid), uintptr(unsafe.Pointer(&status)), unix.WALL|unix.WNOHANG, 0, 0, 0)
+			switch {
+			case int(n) == tid && err == 0:
+				return status, 0
+			case err == unix.ECHILD:
+				return 0, 0
+			case err != 0 && err != unix.EINTR:
+				return 0, err
+			}
 		}
 		if i < 500 {
 			_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
@@ -104,6 +117,35 @@ func Wait(tid int, deadline time.Time) (Status, unix.Errno) {
 		nap := unix.Timespec{Nsec: 20_000}
 		_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&nap)), 0, 0)
 	}
+}
+
+// What there is to wait for.
+const (
+	nothing = iota
+	stopped
+	ended
+)
+
+// peek looks what there is to wait for, and takes nothing.
+func peek(tid int) (ready int, err unix.Errno) {
+	// siginfo_t: si_signo, si_errno, si_code.
+	var info [32]int32
+	_, _, err = unix.RawSyscall6(unix.SYS_WAITID, unix.P_PID, uintptr(tid), uintptr(unsafe.Pointer(&info)),
+		unix.WEXITED|unix.WSTOPPED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, 0, 0)
+	const exited, dumped = 1, 3 // CLD_EXITED, CLD_KILLED, CLD_DUMPED
+	switch code := info[2]; {
+	case err != 0 || info[0] == 0:
+		return nothing, err
+	case code >= exited && code <= dumped:
+		return ended, 0
+	}
+	return stopped, 0
+}
+
+// leads reports whether a thread is the first of its process, whose end is the process's.
+func leads(tid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", tid))
+	return err == nil && bytes.Contains(b, []byte(fmt.Sprintf("\nTgid:\t%d\n", tid)))
 }
 
 // ToSyscall lets a thread go on to where it enters or leaves a system call, or to an
