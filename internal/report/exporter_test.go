@@ -103,6 +103,23 @@ func TestParquet(t *testing.T) {
 	}
 }
 
+// TestParquetGrowth: growth is told of the operation that brought it about, and not of the
+// runtime.
+func TestParquetGrowth(t *testing.T) {
+	m, all := story(hmap.Swiss, 30)
+	in := event.NewInterner()
+	in.Add(event.Symbols{Frames: map[uint64][]event.Frame{99: {{Func: "runtime.mapassign", File: "map.go", Line: 1}}}})
+	grown := all[20]
+	before := *all[10]
+	before.Map, before.Goroutine = grown.Map, grown.Goroutine
+	grown.Site = in.Site(99)
+	file := export(t, func(b *bytes.Buffer) (Exporter, error) { return Parquet(b, m) }, []*event.Event{&before, grown})
+	rows, err := parquet.Read[row](bytes.NewReader(file), int64(len(file)))
+	if err != nil || len(rows) != 2 || rows[1].Op != "grow" || rows[1].Func != "main.fill" || rows[1].Line != 7 {
+		t.Errorf("%+v, %v", rows, err)
+	}
+}
+
 // TestPerfetto holds a timeline against what the format asks for (Trace Event Format, and
 // the importer of Perfetto): tracks are numbers of 32 bits with a name, times are not
 // negative, slices of a track lie in one another or apart, each begin has an end, counters
