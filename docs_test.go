@@ -324,8 +324,8 @@ func (s *session) shell(t *testing.T, b *block) []*output {
 		line := strings.NewReplacer(append([]string{"/tmp/", s.tmp}, s.tools...)...).Replace(c.shell)
 		fmt.Fprintf(&script, "%s\nprintf '\\000%d %%d\\000' $?\n", line, i)
 	}
-	// Nothing outlives the block.
-	script.WriteString("kill $(jobs -p) 2>/dev/null\nwait\n")
+	// Nothing outlives the block. In $(jobs -p) some shells know of no jobs.
+	fmt.Fprintf(&script, "jobs -p > '%[1]s.jobs'\nkill $(cat '%[1]s.jobs') 2>/dev/null\nwait\n", s.tmp)
 	cmd := exec.CommandContext(ctx, "sh", "-c", script.String())
 	cmd.Env = testenv.Host().Command(ctx, nil).Env
 	cmd.WaitDelay = 5 * time.Second
