@@ -34,7 +34,8 @@ import (
 // Addresses must differ and agree where they do in the document; process ids, the
 // version of the host's Go, sizes and durations are not compared, nor how lines
 // break. In a block marked "console varies", where the hash seed or the machine
-// decides, no number is compared. A line "..." stands for any output. A line
+// decides, no number is compared. This directory is shown as /hmaptools/, and that
+// of any Go as $GOROOT. A line "..." stands for any output. A line
 // "exit status N" at the end is what go run and go tool print of a failure.
 //
 // A block that names another toolchain runs where testenv's table takes it, and
@@ -349,10 +350,19 @@ func (s *session) shell(t *testing.T, b *block) []*output {
 	return outputs
 }
 
-// clean makes an output what a reader sees who has run the command before.
+var goRoot = regexp.MustCompile(`[^\s"]*/(golang\.org/toolchain@[^/\s]+|go)/src/`)
+
+// clean makes an output what a reader sees who has run the command before, in a
+// directory of which this one says nothing.
 func (s *session) clean(text string) string {
+	text = strings.ReplaceAll(text, s.tmp, "/tmp/")
+	if wd, err := os.Getwd(); err == nil {
+		text = strings.ReplaceAll(text, wd+"/", "/hmaptools/")
+	}
+	text = strings.ReplaceAll(text, runtime.GOROOT()+"/src/", "$GOROOT/src/")
+	text = goRoot.ReplaceAllString(text, "$$GOROOT/src/")
 	var lines []string
-	for line := range strings.Lines(strings.ReplaceAll(text, s.tmp, "/tmp/")) {
+	for line := range strings.Lines(text) {
 		// The first run on a machine fetches what it needs, and says so.
 		if !strings.HasPrefix(line, "go: downloading ") {
 			lines = append(lines, line)
