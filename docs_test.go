@@ -328,7 +328,7 @@ func (s *session) shell(t *testing.T, b *block) []*output {
 	// Nothing outlives the block. In $(jobs -p) some shells know of no jobs.
 	fmt.Fprintf(&script, "jobs -p > '%[1]s.jobs'\nkill $(cat '%[1]s.jobs') 2>/dev/null\nwait\n", s.tmp)
 	cmd := exec.CommandContext(ctx, "sh", "-c", script.String())
-	cmd.Env = testenv.Host().Command(ctx, nil).Env
+	cmd.Env = append(testenv.Host().Command(ctx, nil).Env, "TERM=dumb") // without colours
 	cmd.WaitDelay = 5 * time.Second
 	all, err := cmd.CombinedOutput()
 	var exit *exec.ExitError

@@ -1,10 +1,11 @@
 // Program 05-assembly assigns maps, slices and interfaces, for asmtrace to show
-// what becomes of it; with -tear it looks for assignments that were half done.
+// what becomes of it; with -tear N it looks N times for assignments that were half done.
 package main
 
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"sync/atomic"
 	"unsafe"
 )
@@ -105,8 +106,9 @@ func some(n int) string {
 }
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "-tear" {
-		tear(20_000_000)
+	if len(os.Args) > 2 && os.Args[1] == "-tear" {
+		n, _ := strconv.Atoi(os.Args[2])
+		tear(n)
 		return
 	}
 	src = map[string]int{"k": 1}
