@@ -396,6 +396,7 @@ var (
 		{regexp.MustCompile(`\b\d+(\.\d+)? (B|[KMG]iB)( |$)`), "SIZE "},
 		{regexp.MustCompile(`\b(\d+h)?(\d+m)?\d+(\.\d+)?(ns|µs|ms|s)\b`), "TIME"},
 	}
+	hex2   = regexp.MustCompile(`\b[0-9a-f]{2}\b`) // a control byte, a tophash
 	number = regexp.MustCompile(`\d+(\.\d+)?(e[+-]\d+)?`)
 	bar    = regexp.MustCompile(`\[[#.]{8,}\]`)
 	many   = regexp.MustCompile(`\b(bucket|table|entry|insert|tombstone|map|pointer)\b`)
@@ -409,6 +410,7 @@ func words(text string, varies bool) string {
 		s = m.re.ReplaceAllString(s, m.with)
 	}
 	if varies {
+		s = hex2.ReplaceAllString(s, "N")
 		s = number.ReplaceAllString(s, "N")
 		s = many.ReplaceAllStringFunc(s, func(one string) string {
 			if one == "entry" {
@@ -500,6 +502,7 @@ func TestSameShape(t *testing.T) {
 		{"equal", "len 3\n", "len 3\n", false, true},
 		{"number", "len 3\n", "len 4\n", false, false},
 		{"number that varies", "len 3\n", "len 4\n", true, true},
+		{"control bytes that vary", "9c 01 80\n", "03 7f 80\n", true, true},
 		{"plural that varies", "1 table\n", "2 tables\n", true, true},
 		{"word", "len 3\n", "cap 3\n", true, false},
 		{"alias", "a 0xc000010 b 0xc000010\n", "a 0x12345678 b 0x12345678\n", false, true},
