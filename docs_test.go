@@ -396,10 +396,11 @@ var (
 		{regexp.MustCompile(`\b\d+(\.\d+)? (B|[KMG]iB)( |$)`), "SIZE "},
 		{regexp.MustCompile(`\b(\d+h)?(\d+m)?\d+(\.\d+)?(ns|µs|ms|s)\b`), "TIME"},
 	}
-	hex2   = regexp.MustCompile(`\b[0-9a-f]{2}\b`) // a control byte, a tophash
-	number = regexp.MustCompile(`\d+(\.\d+)?(e[+-]\d+)?`)
-	bar    = regexp.MustCompile(`\[[#.]{8,}\]`)
-	many   = regexp.MustCompile(`\b(bucket|table|entry|insert|tombstone|map|pointer)\b`)
+	scientific = regexp.MustCompile(`\d(\.\d+)?e[+-]\d+`)
+	hex2       = regexp.MustCompile(`\b[0-9a-f]{2}\b`) // a control byte, a tophash
+	number     = regexp.MustCompile(`\d+(\.\d+)?`)
+	bar        = regexp.MustCompile(`\[[#.]{8,}\]`)
+	many       = regexp.MustCompile(`\b(bucket|table|entry|insert|tombstone|map|pointer)\b`)
 )
 
 // words is a text without what may differ; addresses become "@".
@@ -410,6 +411,7 @@ func words(text string, varies bool) string {
 		s = m.re.ReplaceAllString(s, m.with)
 	}
 	if varies {
+		s = scientific.ReplaceAllString(s, "N")
 		s = hex2.ReplaceAllString(s, "N")
 		s = number.ReplaceAllString(s, "N")
 		s = many.ReplaceAllStringFunc(s, func(one string) string {
