@@ -552,3 +552,27 @@ func TestSession(t *testing.T) {
 		}
 	}
 }
+
+// TestFormats holds docs/formats.md against the members of the JSON that the
+// commands write.
+func TestFormats(t *testing.T) {
+	text := string(read(t, "docs/formats.md"))
+	tag := regexp.MustCompile("json:\"([a-z0-9_]+)")
+	members := map[string]bool{}
+	for _, file := range append(glob(t, "internal/report/*.go"), "internal/event/recording.go") {
+		if strings.HasSuffix(file, "_test.go") || filepath.Base(file) == "perfetto.go" { // Chromium's format
+			continue
+		}
+		for _, m := range tag.FindAllStringSubmatch(string(read(t, file)), -1) {
+			members[m[1]] = true
+		}
+	}
+	if len(members) < 100 {
+		t.Errorf("%d members found in the sources", len(members))
+	}
+	for name := range members {
+		if !strings.Contains(text, "`"+name+"`") {
+			t.Errorf("docs/formats.md does not say what `%s` is", name)
+		}
+	}
+}
