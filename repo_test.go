@@ -61,6 +61,7 @@ const importRules = `
 	internal/hmap < docs/lessons/*;
 	# What a lesson needs beside its program.
 	docs/lessons/07-race-storm/flame;
+	docs/lessons/09-syncmap/history < docs/lessons/09-syncmap;
 	internal/target < scripts/bench;
 
 	# For tests alone: nothing but tests imports it, and it imports nothing, so
