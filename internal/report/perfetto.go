@@ -167,6 +167,11 @@ func (x *perfetto) operation(e *event.Event) {
 func (x *perfetto) close(g int64, r *run) {
 	n := 0
 	args := map[string]any{"maps": len(r.maps)}
+	if len(r.maps) == 1 {
+		for m := range r.maps {
+			args["map"] = x.tracks[m].name
+		}
+	}
 	for op, k := range r.ops {
 		if k > 0 {
 			args[event.Op(op).String()] = k
