@@ -1,7 +1,9 @@
 package maptest_test
 
 import (
+	"maps"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"hmaptools/docs/lessons/10-safe-sharing/maptest"
@@ -38,6 +40,51 @@ func (m *hasty) Range(f func(string, int) bool) {
 	m.Map.Range(func(k string, v int) bool { n++; return f(k, v) && (n%20 != 0 || f(k, v)) })
 }
 
+// unlocked is a snapshot whose writers do not wait for each other. The race detector
+// is content with it: each access to the pointer is atomic.
+type unlocked struct {
+	p atomic.Pointer[map[string]int]
+}
+
+func (m *unlocked) Update(key string, change func(old int, ok bool) int) {
+	next := map[string]int{}
+	if p := m.p.Load(); p != nil {
+		maps.Copy(next, *p)
+	}
+	old, ok := next[key]
+	next[key] = change(old, ok)
+	m.p.Store(&next)
+}
+
+func (m *unlocked) Store(key string, value int) {
+	m.Update(key, func(int, bool) int { return value })
+}
+
+func (m *unlocked) Delete(key string) {
+	if p := m.p.Load(); p != nil {
+		next := maps.Clone(*p)
+		delete(next, key)
+		m.p.Store(&next)
+	}
+}
+
+func (m *unlocked) Load(key string) (int, bool) {
+	p := m.p.Load()
+	if p == nil {
+		return 0, false
+	}
+	v, ok := (*p)[key]
+	return v, ok
+}
+
+func (m *unlocked) Range(f func(string, int) bool) {
+	for k, v := range *m.p.Load() {
+		if !f(k, v) {
+			return
+		}
+	}
+}
+
 // TestWrong: what is wrong is found.
 func TestWrong(t *testing.T) {
 	for _, tt := range []struct {
@@ -46,6 +93,7 @@ func TestWrong(t *testing.T) {
 		want string
 	}{
 		{"two steps", func() maptest.Map[string, int] { return new(twoSteps) }, "increments arrived"},
+		{"writers that do not wait", func() maptest.Map[string, int] { return new(unlocked) }, "increments arrived"},
 		{"forgetful", func() maptest.Map[string, int] { return new(forgetful) }, "after Store"},
 		{"hasty", func() maptest.Map[string, int] { return new(hasty) }, "entries that stay"},
 	} {

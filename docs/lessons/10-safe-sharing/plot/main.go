@@ -105,7 +105,7 @@ func add(at plotter.XYs, x float64, runs []float64) plotter.XYs {
 func panel(x, y string) *plot.Plot {
 	p := plot.New()
 	p.X.Label.Text, p.Y.Label.Text = x, y
-	p.Y.Scale = plot.LogScale{}
+	p.Y.Scale, p.Y.Min = plot.LogScale{}, 10
 	p.Y.Tick.Marker = plot.TickerFunc(func(low, high float64) []plot.Tick {
 		var ticks []plot.Tick
 		for v := 1.0; v <= high*10; v *= 10 {
