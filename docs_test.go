@@ -576,3 +576,23 @@ func TestFormats(t *testing.T) {
 		}
 	}
 }
+
+// TestLinks follows the links within the repository.
+func TestLinks(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#\s]+)[^)]*\)`)
+	n := 0
+	for _, doc := range glob(t, "*.md", "docs/*.md", "docs/lessons/*/*.md", "scripts/*/*.md") {
+		for _, m := range link.FindAllStringSubmatch(string(read(t, doc)), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			n++
+			if _, err := os.Stat(filepath.Join(filepath.Dir(doc), m[1])); err != nil {
+				t.Errorf("%s links to %s: %v", doc, m[1], err)
+			}
+		}
+	}
+	if n < 50 {
+		t.Errorf("%d links found", n)
+	}
+}
