@@ -61,10 +61,10 @@ const importRules = `
 	internal/hmap < docs/lessons/*;
 	# What a lesson needs beside its program.
 	docs/lessons/07-race-storm/flame;
-	docs/lessons/12-escape/plain;
 	docs/lessons/08-scheduling/sidebyside;
 	docs/lessons/09-syncmap/history < docs/lessons/09-syncmap;
 	docs/lessons/10-safe-sharing/maptest;
+	docs/lessons/12-escape/plain;
 	docs/lessons/10-safe-sharing/mutex, docs/lessons/10-safe-sharing/rwmutex, docs/lessons/10-safe-sharing/syncmap, docs/lessons/10-safe-sharing/snapshot;
 	internal/target < scripts/bench;
 
