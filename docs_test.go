@@ -396,9 +396,11 @@ var (
 		{regexp.MustCompile(`\b\d+(\.\d+)? (B|[KMG]iB)( |$)`), "SIZE "},
 		{regexp.MustCompile(`\b(\d+h)?(\d+m)?\d+(\.\d+)?(ns|µs|ms|s)\b`), "TIME"},
 	}
-	number = regexp.MustCompile(`\d+(\.\d+)?(e[+-]\d+)?`)
-	bar    = regexp.MustCompile(`\[[#.]{8,}\]`)
-	many   = regexp.MustCompile(`\b(bucket|table|entry|insert|tombstone|map|pointer)\b`)
+	scientific = regexp.MustCompile(`\d(\.\d+)?e[+-]\d+`)
+	hex2       = regexp.MustCompile(`\b[0-9a-f]{2}\b`) // a control byte, a tophash
+	number     = regexp.MustCompile(`\d+(\.\d+)?`)
+	bar        = regexp.MustCompile(`\[[#.]{8,}\]`)
+	many       = regexp.MustCompile(`\b(bucket|table|entry|insert|tombstone|map|pointer)\b`)
 )
 
 // words is a text without what may differ; addresses become "@".
@@ -409,6 +411,8 @@ func words(text string, varies bool) string {
 		s = m.re.ReplaceAllString(s, m.with)
 	}
 	if varies {
+		s = scientific.ReplaceAllString(s, "N")
+		s = hex2.ReplaceAllString(s, "N")
 		s = number.ReplaceAllString(s, "N")
 		s = many.ReplaceAllStringFunc(s, func(one string) string {
 			if one == "entry" {
@@ -500,6 +504,7 @@ func TestSameShape(t *testing.T) {
 		{"equal", "len 3\n", "len 3\n", false, true},
 		{"number", "len 3\n", "len 4\n", false, false},
 		{"number that varies", "len 3\n", "len 4\n", true, true},
+		{"control bytes that vary", "9c 01 80\n", "03 7f 80\n", true, true},
 		{"plural that varies", "1 table\n", "2 tables\n", true, true},
 		{"word", "len 3\n", "cap 3\n", true, false},
 		{"alias", "a 0xc000010 b 0xc000010\n", "a 0x12345678 b 0x12345678\n", false, true},
@@ -545,5 +550,49 @@ func TestSession(t *testing.T) {
 				t.Errorf("$ %s: wants %q, not %q", b.commands[j].shell, w, got.text)
 			}
 		}
+	}
+}
+
+// TestFormats holds docs/formats.md against the members of the JSON that the
+// commands write.
+func TestFormats(t *testing.T) {
+	text := string(read(t, "docs/formats.md"))
+	tag := regexp.MustCompile("json:\"([a-z0-9_]+)")
+	members := map[string]bool{}
+	for _, file := range append(glob(t, "internal/report/*.go"), "internal/event/recording.go") {
+		if strings.HasSuffix(file, "_test.go") || filepath.Base(file) == "perfetto.go" { // Chromium's format
+			continue
+		}
+		for _, m := range tag.FindAllStringSubmatch(string(read(t, file)), -1) {
+			members[m[1]] = true
+		}
+	}
+	if len(members) < 100 {
+		t.Errorf("%d members found in the sources", len(members))
+	}
+	for name := range members {
+		if !strings.Contains(text, "`"+name+"`") {
+			t.Errorf("docs/formats.md does not say what `%s` is", name)
+		}
+	}
+}
+
+// TestLinks follows the links within the repository.
+func TestLinks(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#\s]+)[^)]*\)`)
+	n := 0
+	for _, doc := range glob(t, "*.md", "docs/*.md", "docs/lessons/*/*.md", "scripts/*/*.md") {
+		for _, m := range link.FindAllStringSubmatch(string(read(t, doc)), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			n++
+			if _, err := os.Stat(filepath.Join(filepath.Dir(doc), m[1])); err != nil {
+				t.Errorf("%s links to %s: %v", doc, m[1], err)
+			}
+		}
+	}
+	if n < 50 {
+		t.Errorf("%d links found", n)
 	}
 }

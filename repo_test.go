@@ -64,6 +64,7 @@ const importRules = `
 	docs/lessons/08-scheduling/sidebyside;
 	docs/lessons/09-syncmap/history < docs/lessons/09-syncmap;
 	docs/lessons/10-safe-sharing/maptest;
+	docs/lessons/12-escape/plain;
 	docs/lessons/10-safe-sharing/mutex, docs/lessons/10-safe-sharing/rwmutex, docs/lessons/10-safe-sharing/syncmap, docs/lessons/10-safe-sharing/snapshot;
 	internal/target < scripts/bench;
 
