@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 const pairs = 4096
@@ -20,7 +21,10 @@ func together(n int, a, b func(i int)) {
 				if i%16 == 0 {
 					at[g].Store(int32(i + 1))
 					for spins := 0; at[1-g].Load() < int32(i+1); spins++ {
-						if spins > 1000 {
+						switch {
+						case spins > 20_000: // its thread has no processor
+							time.Sleep(20 * time.Microsecond)
+						case spins > 1000:
 							runtime.Gosched()
 						}
 					}

@@ -49,22 +49,22 @@ func alone(m Map[string, int]) error {
 		case 3:
 			v, ok := m.Load(k)
 			if w, there := want[k]; v != w || there != ok {
-				return fmt.Errorf("Load(%q) = %d, %v; want %d, %v", k, v, ok, w, there)
+				return fmt.Errorf("load of %q: %d, %v; want %d, %v", k, v, ok, w, there)
 			}
 		}
 		if i < 0 {
-			return fmt.Errorf("Update(%q) was given another value than the map has", k)
+			return fmt.Errorf("update of %q was given another value than the map has", k)
 		}
 	}
 	got := map[string]int{}
 	m.Range(func(k string, v int) bool { got[k] = v; return true })
 	if !maps.Equal(got, want) {
-		return fmt.Errorf("Range shows %v, want %v", got, want)
+		return fmt.Errorf("range shows %v, want %v", got, want)
 	}
 	n := 0
 	m.Range(func(string, int) bool { n++; return n < 3 })
 	if n != 3 {
-		return fmt.Errorf("Range went on to the entry %d after the third", n)
+		return fmt.Errorf("range went on to the entry %d after the third", n)
 	}
 	return nil
 }
@@ -138,7 +138,7 @@ func whole(m Map[string, int]) error {
 			seen := map[string]int{}
 			m.Range(func(k string, _ int) bool { seen[k[:4]]++; return true })
 			if seen["stay"] != 100 {
-				errs[g] = fmt.Errorf("Range showed %d of 100 entries that stay", seen["stay"])
+				errs[g] = fmt.Errorf("range showed %d of 100 entries that stay", seen["stay"])
 			}
 		}
 	})
