@@ -112,15 +112,18 @@ type keyText struct {
 	key  bool // the path goes on in the key, not in the elem
 	mem  hmap.Memory
 	text *hmap.Formatter
+	buf  []byte
 }
 
 // at writes the key that lies at an address.
 func (k *keyText) at(addr hmap.Addr) string {
-	buf := make([]byte, min(max(k.t.Size, 0), 1<<20))
-	if n, _ := k.mem.ReadMemory(buf, uint64(addr)); n < len(buf) {
+	if k.buf == nil {
+		k.buf = make([]byte, min(max(k.t.Size, 0), 1<<20))
+	}
+	if n, _ := k.mem.ReadMemory(k.buf, uint64(addr)); n < len(k.buf) {
 		return "?"
 	}
-	return k.text.Format(k.t, buf)
+	return k.text.Format(k.t, k.buf)
 }
 
 const (
@@ -132,9 +135,9 @@ const (
 	maxAgain = 3
 )
 
-// steps are the nodes to write, from the variable on; left is how many are left out
+// steps appends the nodes to write, from the variable on; left is how many are left out
 // behind the first headSteps.
-func (p *paths) steps(id nodeID) (list []*node, left int) {
+func (p *paths) steps(id nodeID, list []*node) (_ []*node, left int) {
 	end, depth := uint32(0), p.get(id).depth
 	if depth > maxSteps {
 		end = depth - tailSteps
@@ -163,20 +166,24 @@ func (p *paths) steps(id nodeID) (list []*node, left int) {
 // that is taken over and over has a count, "main.list.next{1000}.m"; and "..."
 // stands for the middle of a long path.
 func (p *paths) text(id nodeID) string {
-	list, left := p.steps(id)
-	var b pathText
+	var nodes [maxSteps + 1]*node
+	var text [128]byte
+	list, left := p.steps(id, nodes[:0])
+	b := pathText{text: text[:0]}
 	for i, s := range list {
 		if left > 0 && i == headSteps {
-			b.write("..." + strconv.Itoa(left) + "...")
+			b.write("...")
+			b.number(int64(left))
+			b.write("...")
 		}
 		b.step(s, p.ref(s))
 	}
-	return b.text
+	return string(b.text)
 }
 
 // pathText is a path as far as it was written.
 type pathText struct {
-	text   string
+	text   []byte
 	assert string // to be written if anything follows
 	star   bool   // text begins with one
 }
@@ -188,14 +195,17 @@ func (b *pathText) write(s string) {
 	}
 	b.flush()
 	if b.star {
-		b.text, b.star = "("+b.text+")", false
+		b.text, b.star = append(slices.Insert(b.text, 0, '('), ')'), false
 	}
-	b.text += s
+	b.text = append(b.text, s...)
 }
+
+// number appends to what was written.
+func (b *pathText) number(n int64) { b.text = strconv.AppendInt(b.text, n, 10) }
 
 func (b *pathText) flush() {
 	if b.assert != "" {
-		b.text += ".(" + b.assert + ")"
+		b.text = append(append(append(b.text, ".("...), b.assert...), ')')
 		b.assert = ""
 	}
 }
@@ -206,10 +216,13 @@ func (b *pathText) step(n *node, r *ref) {
 			if k.key {
 				b.write(".key")
 			}
-			b.write("[" + k.at(hmap.Addr(n.index)) + "]")
+			b.write("[")
+			b.write(k.at(hmap.Addr(n.index)))
 		} else {
-			b.write("[" + strconv.FormatInt(n.index, 10) + "]")
+			b.write("[")
+			b.number(n.index)
 		}
+		b.write("]")
 	}
 	if n.again < maxAgain {
 		for range n.again + 1 {
@@ -218,7 +231,9 @@ func (b *pathText) step(n *node, r *ref) {
 		return
 	}
 	b.place(r)
-	b.write("{" + strconv.FormatUint(uint64(n.again)+1, 10) + "}")
+	b.write("{")
+	b.number(int64(n.again) + 1)
+	b.write("}")
 }
 
 // place writes where in a value a ref is, and what it takes to get behind it.
@@ -230,6 +245,6 @@ func (b *pathText) place(r *ref) {
 	}
 	if r.op == opPointer && !r.variable && r.elem != nil && r.elem.Kind != reflect.Struct {
 		b.flush()
-		b.text, b.star = "*"+b.text, true
+		b.text, b.star = slices.Insert(b.text, 0, '*'), true
 	}
 }

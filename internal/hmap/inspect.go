@@ -3,6 +3,7 @@ package hmap
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Map is what [Inspect] found out about one map.
@@ -52,13 +53,16 @@ type Map struct {
 
 // Fields are all fields of the header in the order of memory, those that this
 // package does not interpret included. A nil map has none.
-func (m *Map) Fields() []Value {
+func (m *Map) Fields() []Value { return m.AppendFields(nil) }
+
+// AppendFields appends what Fields returns.
+func (m *Map) AppendFields(vs []Value) []Value {
 	if m.rec == nil {
-		return nil
+		return vs
 	}
-	vs := make([]Value, len(m.Layout.Header.Fields))
-	for i, f := range m.Layout.Header.Fields {
-		vs[i] = Value{f, f.Uint(m.rec)}
+	vs = slices.Grow(vs, len(m.Layout.Header.Fields))
+	for _, f := range m.Layout.Header.Fields {
+		vs = append(vs, Value{f, f.Uint(m.rec)})
 	}
 	return vs
 }

@@ -57,6 +57,7 @@ func (d *Document) Keep() {
 	for _, r := range items {
 		var m Map
 		d.describe(&m, r, r.paths())
+		m.found.values = nil
 		d.order = append(d.order, r.s != nil)
 		if r.s != nil {
 			d.SyncMaps = append(d.SyncMaps, m)
@@ -74,6 +75,7 @@ func (d *Document) Listed() int { return len(d.items) + len(d.Maps) + len(d.Sync
 type found struct {
 	*census.Found                 // nil for a sync.Map
 	sync          *census.SyncMap // nil for any other
+	values        []hmap.Value    // of the header
 }
 
 // Selection says which maps are listed, and in which order.
@@ -204,7 +206,7 @@ func (sel *Selection) order(rs []item) []item {
 
 // buildMap describes an item.
 func buildMap(m *Map, r item, paths []string) {
-	*m = Map{Header: m.Header[:0], Holders: m.Holders[:0]}
+	*m = Map{Header: m.Header[:0], Holders: m.Holders[:0], found: found{values: m.found.values[:0]}}
 	if r.s != nil {
 		buildSync(m, r.s)
 	} else {
@@ -232,15 +234,15 @@ func buildFound(m *Map, f *census.Found) {
 	m.Addr, m.Type, m.Generation, m.Variant = h.Addr, f.Type.Name, l.Generation.String(), l.Variant.String()
 	m.Len, m.Slots, m.Load, m.Tombstones = h.Len(), f.Slots, round(f.Load()), f.Tombstones
 	m.Bytes, m.Wasted, m.GrowIn = f.Bytes, f.Wasted, f.GrowIn
-	m.Goroutines, m.found = f.Goroutines, found{Found: f}
+	m.Goroutines, m.found = f.Goroutines, found{Found: f, values: f.AppendFields(m.found.values)}
 	if m.Goroutines == nil {
 		m.Goroutines = []int64{}
 	}
-	fields := f.Fields()
 	if m.Header == nil {
-		m.Header = make(Fields, 0, len(fields)+1)
+		m.Header = make(Fields, 0, len(m.found.values)+1)
 	}
-	for _, v := range fields {
+	for i := range m.found.values {
+		v := &m.found.values[i]
 		m.Header = append(m.Header, Field{v.Name, fieldValue(v)})
 		if v.Name == "flags" {
 			m.Header = append(m.Header, Field{"flag_names", h.FlagNames(l.Consts)})
@@ -261,7 +263,7 @@ func buildFound(m *Map, f *census.Found) {
 // round keeps three digits: more would pretend.
 func round(x float64) float64 { return float64(int64(x*1000+0.5)) / 1000 }
 
-func fieldValue(v hmap.Value) any {
+func fieldValue(v *hmap.Value) any {
 	switch {
 	case v.Pointer:
 		return hmap.Addr(v.Bits)
