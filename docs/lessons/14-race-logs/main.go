@@ -42,7 +42,7 @@ func run(count int, out io.Writer) error {
 	}
 	// Steps are long, so that a report which comes late still comes in its place.
 	recording := filepath.Join(dir, "demo.hmaprec")
-	cmd := exec.Command(hmapdump, "record", "-t", `^map\[string\]int$`, "-o", recording, demo, "--", "-step", "100ms")
+	cmd := exec.Command(hmapdump, "record", "-t", `^map\[string\]int$`, "-o", recording, demo, "--", "-step", "200ms")
 	lines, err := capture(cmd)
 	if err != nil {
 		return err

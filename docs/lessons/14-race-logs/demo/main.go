@@ -69,7 +69,7 @@ func handle(log *zap.Logger, id string, do func(), far time.Duration) {
 	if *beside {
 		log.Debug("behind the access")
 	}
-	time.Sleep(3 * *step)
+	time.Sleep(5 * *step)
 	log.Info("end")
 }
 
