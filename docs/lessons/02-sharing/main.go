@@ -25,7 +25,12 @@ var (
 func insert(m map[string]int, key string) { m[key] = len(m) + 1 }
 
 //go:noinline
-func replace(m map[string]int) { m = map[string]int{"nothing": 0} }
+func replace(m map[string]int) {
+	if len(m) > 0 {
+		m = map[string]int{}
+	}
+	insert(m, "elsewhere")
+}
 
 func main() {
 	current.attrs = cache

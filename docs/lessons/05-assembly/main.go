@@ -11,9 +11,9 @@ import (
 )
 
 var (
-	src, dst       map[string]int
-	srcs, dsts     []int
-	boxed, another any
+	src, dst   map[string]int
+	srcs, dsts []int
+	boxed      any
 )
 
 //go:noinline
@@ -118,5 +118,4 @@ func main() {
 	twice(src, dst)
 	slice()
 	fmt.Println(answer())
-	another = boxed
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"runtime"
 	"sync"
 	"testing"
 )
@@ -86,15 +87,16 @@ func main() {
 		name string
 		run  func()
 	}{
-		{"stays", func() { stays() }},
-		{"passed", func() { passed() }},
-		{"grows", func() { grows() }},
-		{"returned", func() { returned() }},
+		{"stays", func() { _ = stays() }},
+		{"passed", func() { _ = passed() }},
+		{"grows", func() { _ = grows() }},
+		{"returned", func() { _ = returned() }},
 		{"stored", stored},
-		{"captured", func() { captured() }},
-		{"boxed", func() { boxed() }},
+		{"captured", func() { _ = captured() }},
+		{"boxed", func() { _ = boxed() }},
 		{"overwrite", func() { overwrite("name") }},
 	} {
 		fmt.Printf("%-10s %v allocations\n", f.name, testing.AllocsPerRun(1000, f.run))
 	}
+	runtime.KeepAlive(kept)
 }
