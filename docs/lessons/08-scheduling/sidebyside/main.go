@@ -49,9 +49,10 @@ var (
 
 func main() {
 	limit := flag.Int("n", 5, "show `N` snapshots at most")
-	waiting := flag.String("waiting", "", "show those alone in which both sides agree and a goroutine waits for what matches this `regexp`")
+	waiting := flag.String("waiting", "", "show those alone in which both sides agree, one goroutine waits for what matches this `regexp`, and the others run")
 	flag.Parse()
-	wanted := regexp.MustCompile("waiting: .*" + *waiting)
+	// The lines of a snapshot, sorted: those that run, and then one that waits.
+	wanted := regexp.MustCompile(`^(?:  running on [^\n]*\n)+  waiting: [^\n]*` + *waiting + `[^\n]*$`)
 	trace := read(flag.Arg(0))
 	m := begins.FindSubmatch(trace)
 	if m == nil {
@@ -80,8 +81,9 @@ func main() {
 		}
 		agree, all = agree+same, all+len(text)
 		slices.Sort(text)
-		if shown < *limit && (*waiting == "" || same == len(text) && slices.ContainsFunc(text, wanted.MatchString)) {
-			fmt.Printf("SCHED %dms:\n%s\n", s.at.Milliseconds(), strings.Join(text, "\n"))
+		lines := strings.Join(text, "\n")
+		if shown < *limit && (*waiting == "" || same == len(text) && wanted.MatchString(lines)) {
+			fmt.Printf("SCHED %dms:\n%s\n", s.at.Milliseconds(), lines)
 			shown++
 		}
 	}
