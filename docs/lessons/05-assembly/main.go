@@ -62,17 +62,18 @@ type words [2]unsafe.Pointer
 func tear(samples int) {
 	var stop atomic.Bool
 	done := make(chan bool)
-	setMap(mapA)
-	setSlice(sliceA)
-	setFace(faceA)
+	round := func() {
+		setMap(mapA)
+		setSlice(sliceA)
+		setFace(faceA)
+		setMap(mapB)
+		setSlice(sliceB)
+		setFace(faceB)
+	}
+	round()
 	go func() {
-		for !stop.Load() {
-			setMap(mapA)
-			setSlice(sliceA)
-			setFace(faceA)
-			setMap(mapB)
-			setSlice(sliceB)
-			setFace(faceB)
+		for round(); !stop.Load(); { // at least once, whenever it begins
+			round()
 		}
 		close(done)
 	}()
