@@ -62,6 +62,13 @@ const importRules = `
 
 	# Lessons look at their own maps; measurements drive the parts.
 	internal/hmap < docs/lessons/*;
+	# What a lesson needs beside its program.
+	docs/lessons/07-race-storm/flame;
+	docs/lessons/08-scheduling/sidebyside;
+	docs/lessons/09-syncmap/history < docs/lessons/09-syncmap;
+	docs/lessons/10-safe-sharing/maptest;
+	docs/lessons/12-escape/plain;
+	docs/lessons/10-safe-sharing/mutex, docs/lessons/10-safe-sharing/rwmutex, docs/lessons/10-safe-sharing/syncmap, docs/lessons/10-safe-sharing/snapshot;
 	internal/target < scripts/bench;
 
 	# For tests alone: nothing but tests imports it, and it imports nothing, so
@@ -74,7 +81,7 @@ const importRules = `
 var otherModules = map[string][]string{
 	"github.com/go-delve/delve":  {"internal/target", "internal/watch"},
 	"github.com/spf13/pflag":     {"cmd/hmapdump", "cmd/asmtrace"},
-	"github.com/google/pprof":    {"internal/report", "cmd/asmtrace"},
+	"github.com/google/pprof":    {"internal/report", "cmd/asmtrace", "docs/lessons/07-race-storm/flame"},
 	"github.com/mattn/go-isatty": {"cmd/hmapdump"},
 	// The recording is compressed where it is written; exports are reports.
 	"github.com/klauspost/compress":    {"internal/event"},

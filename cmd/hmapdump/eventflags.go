@@ -61,7 +61,7 @@ func parseEvents(cmd string, args []string, stdout io.Writer) (*eventConfig, err
 		if cmd == "trace" {
 			standard, size = "make,grow,evacuate", "4M"
 		}
-		fs.StringVar(&ops, "ops", standard, "which `operations`: make, assign, access, delete, iter, clear, grow, evacuate")
+		fs.StringVar(&ops, "ops", standard, "which `operations`: make, assign, access, delete, iter, clear, clone, grow, evacuate")
 		fs.Uint64Var(&c.limit, "limit", 0, "stop after `N` events")
 		fs.DurationVar(&c.duration, "for", 0, "stop after this `time`")
 		fs.StringVar(&c.engine, "engine", "auto", "how events are taken: `auto`, delve or probe")

@@ -22,7 +22,7 @@ type Analysis struct {
 	Folded uint64
 
 	at     map[hmap.Addr]*Life
-	seeds  map[uint64]*Life // of Swiss maps
+	seeds  map[uint64]*Life // of Swiss maps; nil for a seed that a map has in common with its clones
 	folds  map[foldKey]*Life
 	cache  []cached
 	recent *cached // of the last event
@@ -183,6 +183,9 @@ func (a *Analysis) Add(e *Event) {
 		n = e.Header.Len()
 		l.seed = seed(e)
 	}
+	if op == Clone && e.Header.Generation == hmap.Swiss && len(a.seeds) < MaxLives {
+		a.seeds[e.Header.Seed] = nil
+	}
 	this := Touch{e.T, e.Goroutine, op, e.Site}
 	if e.Concurrent() {
 		a.conflict(l, e, this)
@@ -319,15 +322,18 @@ func (a *Analysis) life(e *Event) *Life {
 	a.at[e.Map] = l
 	a.Lives = append(a.Lives, l)
 	if e.Header.Generation == hmap.Swiss && e.Header.Seed != 0 && len(a.seeds) < MaxLives {
-		a.seeds[e.Header.Seed] = l
+		if old, ok := a.seeds[e.Header.Seed]; !ok || old != nil {
+			a.seeds[e.Header.Seed] = l
+		}
 	}
 	return l
 }
 
 // moved returns the life of a map whose header has come to another address: one that
 // the compiler keeps on a goroutine's stack moves with the stack. Its seed, 64 random
-// bits that no other Swiss map has, says so. (Classic seeds have 32 bits, and a clone
-// has that of its original.)
+// bits, says so: only a clone has that of its original ((*Map).Clone, Go 1.25 and
+// later), so a seed that was cloned says nothing. A map on a stack does not escape, so
+// that no other goroutine has ever used it. (Classic seeds have 32 bits.)
 func (a *Analysis) moved(e *Event) *Life {
 	if e.Func.Op == Make || e.Header.Generation != hmap.Swiss || e.Header.Seed == 0 {
 		return nil
@@ -335,6 +341,11 @@ func (a *Analysis) moved(e *Event) *Life {
 	l := a.seeds[e.Header.Seed]
 	if l == nil || l.gone || l.Type != e.Type || l.Addr == e.Map && !l.ended {
 		return nil
+	}
+	for g := range l.Goroutines {
+		if g != e.Goroutine {
+			return nil
+		}
 	}
 	// A map that came to where this one had been may have ended its life too early.
 	l.ended = false

@@ -35,6 +35,9 @@ const (
 	assign64 = "runtime.mapassign_fast64"
 	access64 = "runtime.mapaccess1_fast64"
 	delete64 = "runtime.mapdelete_fast64"
+
+	cloneSwiss   = "internal/runtime/maps.(*Map).Clone"
+	cloneClassic = "runtime.mapclone2"
 )
 
 // TestLives: one address, several maps; one map, several addresses.
@@ -91,6 +94,36 @@ func TestMovedAway(t *testing.T) {
 	}
 }
 
+// TestClone: a clone has its original's seed (Go 1.25 and later), and is another map.
+// A map that several goroutines use does not lie on a stack, so it has not moved.
+func TestClone(t *testing.T) {
+	s := newStory(t, hmap.Swiss)
+	at := hmap.Header{Addr: 0xc000, Seed: 1, Used: 3}
+	s.add(assign64, 1, 11, at, nil)
+	s.add(cloneSwiss, 1, 12, at, nil)
+	for _, addr := range []hmap.Addr{0xd000, 0xc000, 0xe000, 0xd000} {
+		s.add(assign64, 1, 11, hmap.Header{Addr: addr, Seed: 1, Used: 3}, nil)
+	}
+	// This one was cloned before the recording began.
+	s.add(assign64, 1, 11, hmap.Header{Addr: 0xf000, Seed: 2}, nil)
+	s.add(assign64, 2, 11, hmap.Header{Addr: 0xf800, Seed: 2}, nil)
+	want := []struct {
+		addr          hmap.Addr
+		assign, clone uint64
+	}{{0xc000, 2, 1}, {0xd000, 2, 0}, {0xe000, 1, 0}, {0xf000, 1, 0}, {0xf800, 1, 0}}
+	if len(s.a.Lives) != len(want) {
+		t.Fatalf("%d lives, want %d: %+v", len(s.a.Lives), len(want), s.a.Lives)
+	}
+	for i, w := range want {
+		if l := s.a.Lives[i]; l.Addr != w.addr || l.Ops[event.Assign] != w.assign || l.Ops[event.Clone] != w.clone || l.Moved != 0 {
+			t.Errorf("life %d: %+v, want %+v", i, l, w)
+		}
+	}
+	if n := s.a.Lives[0].Goroutines[1].Reads; n != 1 {
+		t.Errorf("the clone makes %d reads of its original, want 1", n)
+	}
+}
+
 // TestConcurrent: only a header that says so proves that a writer was inside, and the
 // writer is the last one of another goroutine.
 func TestConcurrent(t *testing.T) {
@@ -104,9 +137,10 @@ func TestConcurrent(t *testing.T) {
 		s.add(assign64, 1, 11, idle, nil)
 		s.add(access64, 2, 13, inside, nil) // goroutine 1 is inside
 		s.add(assign64, 2, 14, inside, nil) // still
+		s.add(map[hmap.Generation]string{hmap.Swiss: cloneSwiss, hmap.Classic: cloneClassic}[gen], 2, 15, inside, nil)
 		l := s.a.Lives[0]
-		if l.Conflicting != 2 || len(l.Conflicts) != 2 {
-			t.Fatalf("%v: %d conflicts, want 2", gen, l.Conflicting)
+		if l.Conflicting != 3 || len(l.Conflicts) != 3 {
+			t.Fatalf("%v: %d conflicts, want 3", gen, l.Conflicting)
 		}
 		for i, c := range l.Conflicts {
 			if c.A.Goroutine != 1 || c.A.Site.PCs[0] != 11 || c.B.Goroutine != 2 || c.B.Site.PCs[0] != uint64(13+i) {

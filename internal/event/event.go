@@ -123,15 +123,15 @@ func (s *Site) Frames() []Frame {
 	return all
 }
 
-// Caller is the frame that called the map function; where the runtime or package
-// reflect did it for the program, and the callers are known, the program's.
+// Caller is the frame that called the map function; where the runtime, package
+// reflect or maps.Clone did it for the program, and the callers are known, the program's.
 func (s *Site) Caller() Frame {
 	if len(s.PCs) == 0 {
 		return Frame{}
 	}
 	frames := s.Frames()
 	for _, f := range frames {
-		if !strings.HasPrefix(f.Func, "runtime.") && !strings.HasPrefix(f.Func, "reflect.") && !strings.HasPrefix(f.Func, "internal/") && !strings.HasPrefix(f.Func, "0x") {
+		if f.Func != "maps.clone" && !strings.HasPrefix(f.Func, "maps.Clone[") && !strings.HasPrefix(f.Func, "runtime.") && !strings.HasPrefix(f.Func, "reflect.") && !strings.HasPrefix(f.Func, "internal/") && !strings.HasPrefix(f.Func, "0x") {
 			return f
 		}
 	}

@@ -67,10 +67,14 @@ func Specs() []Spec {
 	// mapiterinit is mapIterStart since Go 1.24, and calls it where both exist.
 	add(Iter, NoKey, "mapiterinit", "mapIterStart")
 	add(Clear, NoKey, "mapclear")
+	// A Swiss map is cloned by its own method since Go 1.25, by mapclone2 in 1.24.
+	add(Clone, NoKey, "mapclone2")
 	all = append(all,
 		Spec{Sym: "runtime.makemap", Op: Make, Typ: 0, Map: -1, Arg: 1, Table: -1, Result: true},
 		Spec{Sym: "runtime.makemap64", Op: Make, Typ: 0, Map: -1, Arg: 1, Table: -1},
 		Spec{Sym: "runtime.makemap_small", Op: Make, Typ: -1, Map: -1, Arg: -1, Table: -1, Result: true},
+
+		Spec{Sym: maps + "(*Map).Clone", Op: Clone, Typ: 1, Map: 0, Arg: -1, Table: -1},
 
 		Spec{Sym: "runtime.hashGrow", Op: Grow, Typ: 0, Map: 1, Arg: -1, Table: -1, Growth: hmap.Classic},
 		Spec{Sym: maps + "(*table).grow", Op: Grow, Typ: 1, Map: 2, Arg: 3, Table: 0, Growth: hmap.Swiss},

@@ -12,6 +12,7 @@ const (
 	Delete      // delete(m, k)
 	Iter        // the start of a range
 	Clear       // clear(m)
+	Clone       // maps.Clone(m); the map is the original
 	Grow        // Classic: a new bucket array; Swiss: a table, or its first group, is replaced
 	Split       // Swiss: a table becomes two
 	Rehash      // Swiss: where grow and split cannot be told apart
@@ -19,7 +20,7 @@ const (
 	numOps
 )
 
-var opNames = [numOps]string{"", "make", "assign", "access", "delete", "iter", "clear", "grow", "split", "rehash", "evacuate"}
+var opNames = [numOps]string{"", "make", "assign", "access", "delete", "iter", "clear", "clone", "grow", "split", "rehash", "evacuate"}
 
 func (o Op) String() string {
 	if o > 0 && o < numOps {
@@ -32,7 +33,7 @@ func (o Op) String() string {
 func (o Op) Writes() bool { return o == Assign || o == Delete || o == Clear }
 
 // Reads reports whether the operation only looks at the map.
-func (o Op) Reads() bool { return o == Access || o == Iter }
+func (o Op) Reads() bool { return o == Access || o == Iter || o == Clone }
 
 // Growth reports whether the operation is a part of a map's growth, which another
 // operation brought about.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"time"
 
 	"hmaptools/internal/event"
 	"hmaptools/internal/hmap"
@@ -73,7 +74,11 @@ type traceEvent struct {
 func Perfetto(w io.Writer, meta *event.Meta) (Exporter, error) {
 	x := &perfetto{w: w, first: true, runs: map[int64]*run{}, ids: map[int64]int64{}, tracks: map[hmap.Addr]*track{}, last: map[int64]*pendingGrowth{}}
 	x.write(`{"displayTimeUnit":"ns","otherData":`)
-	b, err := json.Marshal(map[string]string{"binary": meta.Path, "go": meta.Go, "tool": meta.Tool})
+	data := map[string]string{"binary": meta.Path, "go": meta.Go, "tool": meta.Tool}
+	if !meta.Started.IsZero() {
+		data["started"] = meta.Started.Format(time.RFC3339Nano) // when ts is 0
+	}
+	b, err := json.Marshal(data)
 	if err != nil {
 		return nil, err
 	}
@@ -177,6 +182,11 @@ func (x *perfetto) id(g int64) int64 {
 func (x *perfetto) close(g int64, r *run) {
 	n := 0
 	args := map[string]any{"maps": len(r.maps)}
+	if len(r.maps) == 1 {
+		for m := range r.maps {
+			args["map"] = x.tracks[m].name
+		}
+	}
 	for op, k := range r.ops {
 		if k > 0 {
 			args[event.Op(op).String()] = k

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"hmaptools/internal/event"
 	"hmaptools/internal/hmap"
@@ -34,7 +35,10 @@ type RecordingTarget struct {
 	Generation string `json:"generation"`
 	LayoutFrom string `json:"layout_from"`
 	Engine     string `json:"engine"`
-	End        string `json:"end"`
+	// Started is when t_ns is 0, by the clock on the wall; to be joined with what
+	// others have taken down. It is left out where it was not recorded.
+	Started time.Time `json:"started,omitzero"`
+	End     string    `json:"end"`
 }
 
 // RecordingSummary adds all maps up, those that are not listed included.
@@ -148,7 +152,7 @@ func BuildRecording(meta *event.Meta, end event.End, a *event.Analysis, sel Reco
 	a.Close()
 	r := &Recording{Schema: 1, Tool: meta.Tool, Target: RecordingTarget{
 		Path: meta.Path, PID: meta.Pid, Go: meta.Go, BuildID: meta.BuildID, Arch: meta.Arch,
-		Generation: meta.Layout.Generation.String(), LayoutFrom: meta.Layout.From, Engine: meta.Engine, End: end.Reason,
+		Generation: meta.Layout.Generation.String(), LayoutFrom: meta.Layout.From, Engine: meta.Engine, Started: meta.Started, End: end.Reason,
 	}}
 	r.Summary = RecordingSummary{
 		Events: a.Events, Lost: end.Lost, LostBy: end.LostBy, Unfinished: end.Unfinished, DurationNS: end.DurationNS,

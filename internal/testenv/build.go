@@ -133,7 +133,7 @@ func build(t testing.TB, tc Toolchain, progs []string, flags []BuildFlag) map[st
 	Need(t, tc)
 	cgo := "CGO_ENABLED=0"
 	if slices.Contains(flags, Race) || slices.Contains(flags, Cgo) {
-		needRace(t)
+		NeedRace(t)
 		cgo = "CGO_ENABLED=1"
 	}
 	trim(cache)
@@ -236,9 +236,9 @@ func buildKey(t testing.TB, dir string, tc Toolchain, prog string, flags []Build
 	return fmt.Sprintf("%x", h.Sum(nil)[:8])
 }
 
-// needRace skips or fails the test unless -race can be linked: the race runtime
-// is part of every toolchain, but it needs cgo.
-func needRace(t testing.TB) {
+// NeedRace skips or fails the test, as Need does, unless -race can be linked: the
+// race runtime is part of every toolchain, but it needs cgo.
+func NeedRace(t testing.TB) {
 	t.Helper()
 	cc := "gcc"
 	if env := strings.Fields(os.Getenv("CC")); len(env) > 0 {

@@ -121,3 +121,22 @@ func Need(t testing.TB, tc Toolchain) {
 		t.Fatalf("toolchain %s: go version says %s", tc, out)
 	}
 }
+
+// NeedGo skips or fails the test, as Need does, unless this run of the tests
+// covers a row with the Go release version, a value of GOTOOLCHAIN. A release of
+// which the table has no row, so that no run would cover it, fails the test.
+func NeedGo(t testing.TB, version string) {
+	t.Helper()
+	for _, tc := range Toolchains(t) {
+		if tc.Go == version {
+			Need(t, tc)
+			return
+		}
+	}
+	for _, row := range table() {
+		if row.Go == version {
+			t.Skipf("this run does not cover %s", version)
+		}
+	}
+	t.Fatalf("the table of toolchains has no %s", version)
+}

@@ -1,0 +1,4 @@
+package main
+
+//go:noinline
+func answer() int { x := 42; return x }

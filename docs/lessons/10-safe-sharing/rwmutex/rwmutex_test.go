@@ -1,0 +1,14 @@
+package rwmutex_test
+
+import (
+	"testing"
+
+	"hmaptools/docs/lessons/10-safe-sharing/maptest"
+	"hmaptools/docs/lessons/10-safe-sharing/rwmutex"
+)
+
+func TestMap(t *testing.T) {
+	if err := maptest.Check(func() maptest.Map[string, int] { return new(rwmutex.Map[string, int]) }); err != nil {
+		t.Error(err)
+	}
+}
