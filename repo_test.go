@@ -46,6 +46,9 @@ const importRules = `
 	# It measures commands.
 	scripts/bench/record;
 
+	# How another process is stopped without harm.
+	internal/ptrace < internal/target, internal/probe;
+
 	# A stopped target, and who holds what in it.
 	internal/hmap < internal/target < internal/census, internal/watch, internal/probe;
 	# What the runtime keeps of its heap, of frames and in a sync.Map is memory.
@@ -84,7 +87,7 @@ var otherModules = map[string][]string{
 	"github.com/klauspost/compress":    {"internal/event"},
 	"github.com/parquet-go/parquet-go": {"internal/report"},
 	"golang.org/x/arch":                {"internal/disasm", "internal/probe"},
-	"golang.org/x/sys":                 {"internal/target", "internal/watch", "internal/probe", "cmd/hmapdump", "scripts/bench", "scripts/bench/record"},
+	"golang.org/x/sys":                 {"internal/ptrace", "internal/target", "internal/watch", "internal/probe", "cmd/hmapdump", "scripts/bench", "scripts/bench/record"},
 }
 
 // decideByVersion are packages that compare versions: a difference between

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,94 +12,30 @@ import (
 	"strings"
 
 	"hmaptools/internal/asmnote"
+	"hmaptools/internal/disasm"
 )
-
-// A target is one column of a comparison: what the packages are compiled for and by.
-type target struct {
-	goarch    string // "" for that of the environment
-	toolchain string // "" likewise
-
-	version string // as the go command says: go1.26.8
-	arch    string
-}
-
-func (t *target) String() string {
-	switch {
-	case t.goarch != "" && t.toolchain != "":
-		return t.toolchain + " " + t.goarch
-	case t.toolchain != "":
-		return t.toolchain
-	case t.goarch != "":
-		return t.goarch
-	}
-	return t.version + " " + t.arch
-}
-
-// note is the target in the words of asmnote.
-func (t *target) note() asmnote.Target { return asmnote.Target{Arch: t.arch, Minor: minor(t.version)} }
-
-// minor takes 21 out of go1.21.3, 0 where there is none.
-func minor(version string) int {
-	_, rest, ok := strings.Cut(version, "go1.")
-	if !ok {
-		return 0
-	}
-	end := strings.IndexFunc(rest, func(r rune) bool { return r < '0' || r > '9' })
-	if end < 0 {
-		end = len(rest)
-	}
-	n, _ := strconv.Atoi(rest[:end])
-	return n
-}
-
-// env is the environment of the go command for a target.
-func (t *target) env() []string {
-	env := os.Environ()
-	if t.toolchain != "" {
-		env = append(env, "GOTOOLCHAIN="+t.toolchain)
-	}
-	if t.goarch != "" {
-		env = append(env, "GOARCH="+t.goarch)
-		if t.goarch == "wasm" {
-			env = append(env, "GOOS=js")
-		}
-		// A C compiler for another machine is rarely there.
-		if os.Getenv("CGO_ENABLED") == "" {
-			env = append(env, "CGO_ENABLED=0")
-		}
-	}
-	return env
-}
 
 // A build is what the go command says of packages, and their listing.
 type build struct {
 	packages []asmnote.Dependency
-	deps     map[string]asmnote.Dependency // what they import too; nil until it is needed
+	deps     map[string]asmnote.Dependency // and what they import
 	listing  *os.File                      // removed from the directory already; the caller closes it
 	size     int64
 }
 
 // listFormat has go list print what decodeList reads, in all versions alike: a line for
-// the package, one for each file, and one for each import that has another name.
+// the package, one for each file, c for those that use cgo, and one for each import
+// that has another name.
 const listFormat = `p {{printf "%q %q %q" .ImportPath .Dir .Export}} {{printf "%q" (printf "%t" .DepOnly)}} "{{with .Module}}{{.GoVersion}}{{end}}"
 {{range .GoFiles}}f {{printf "%q" .}}
-{{end}}{{range .CgoFiles}}f {{printf "%q" .}}
+{{end}}{{range .CgoFiles}}c {{printf "%q" .}}
 {{end}}{{range $from, $to := .ImportMap}}m {{printf "%q %q" $from $to}}
 {{end}}`
 
-// arguments returns those of go list.
-func (t *target) arguments(c *config, flags ...string) []string {
-	args := append([]string{"list", "-export", "-f", listFormat}, flags...)
-	if c.race {
-		args = append(args, "-race")
-	}
-	return append(append(args, "--"), c.operands...)
-}
-
 // compile runs the go command. go list -export compiles packages as go build does,
 // prints the same listing, replayed from the build cache where possible, and says
-// which files it compiled: one run for what would be two. Nothing is linked, and no
-// file is written but to the cache.
+// which files it compiled and where the export data of all they import is: one run
+// for what would be three. Nothing is linked, and no file is written but to the cache.
 func compile(ctx context.Context, t *target, c *config) (b *build, err error) {
 	spool, err := os.CreateTemp("", "asmtrace-*.S")
 	if err != nil {
@@ -112,14 +47,11 @@ func compile(ctx context.Context, t *target, c *config) (b *build, err error) {
 			spool.Close()
 		}
 	}()
-	flags := []string{"-gcflags=" + strings.TrimSpace("-S "+c.gcflags)}
-	// What they import is needed where nothing is known of their types. The first time
-	// it is asked for at once; later it mostly is not needed.
-	first := !c.askedBefore(t)
-	if first {
-		flags = append(flags, "-deps")
+	args := []string{"list", "-export", "-deps", "-f", listFormat, "-gcflags=" + strings.TrimSpace("-S "+c.gcflags)}
+	if c.race {
+		args = append(args, "-race")
 	}
-	cmd := exec.CommandContext(ctx, "go", t.arguments(c, flags...)...)
+	cmd := exec.CommandContext(ctx, "go", append(append(args, "--"), c.operands...)...)
 	cmd.Env = t.env()
 	cmd.Stderr = spool
 	var stdout bytes.Buffer
@@ -134,19 +66,14 @@ func compile(ctx context.Context, t *target, c *config) (b *build, err error) {
 	if err != nil {
 		return nil, err
 	}
-	b = &build{listing: spool, size: size}
+	b = &build{listing: spool, size: size, deps: map[string]asmnote.Dependency{}}
 	if runErr != nil {
 		return nil, b.failed(runErr)
 	}
-	if first {
-		b.deps = map[string]asmnote.Dependency{}
-	}
 	err = decodeList(&stdout, func(d asmnote.Dependency, depOnly bool) {
+		b.deps[d.ImportPath] = d
 		if !depOnly {
 			b.packages = append(b.packages, d)
-		}
-		if first {
-			b.deps[d.ImportPath] = d
 		}
 	})
 	if err != nil {
@@ -158,20 +85,34 @@ func compile(ctx context.Context, t *target, c *config) (b *build, err error) {
 	return b, nil
 }
 
-// dependencies asks for the export data of all that the packages import.
-func (b *build) dependencies(ctx context.Context, t *target, c *config) error {
-	flags := []string{"-deps"}
-	if c.gcflags != "" {
-		flags = append(flags, "-gcflags="+c.gcflags)
+// throughCgo returns the package with the files that cgo makes of its own, which are
+// those that the compiler sees.
+func throughCgo(ctx context.Context, t *target, c *config, p asmnote.Package) (asmnote.Package, error) {
+	args := []string{"list", "-compiled", "-f", `{{range .CompiledGoFiles}}{{printf "%q\n" .}}{{end}}`}
+	if c.race {
+		args = append(args, "-race")
 	}
-	cmd := exec.CommandContext(ctx, "go", t.arguments(c, flags...)...)
+	args = append(args, "--")
+	if p.ImportPath == "command-line-arguments" {
+		args = append(args, c.operands...)
+	} else {
+		args = append(args, p.ImportPath)
+	}
+	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Env = t.env()
 	out, err := cmd.Output()
 	if err != nil {
-		return fmt.Errorf("go list -deps: %w", err)
+		return p, fmt.Errorf("go list -compiled %s: %w", p.ImportPath, err)
 	}
-	b.deps = map[string]asmnote.Dependency{}
-	return decodeList(bytes.NewReader(out), func(d asmnote.Dependency, _ bool) { b.deps[d.ImportPath] = d })
+	p.Files = nil
+	for line := range strings.Lines(string(out)) {
+		name, err := strconv.Unquote(strings.TrimSpace(line))
+		if err != nil {
+			return p, fmt.Errorf("go list -compiled: it prints %.100q", line)
+		}
+		p.Files = append(p.Files, name)
+	}
+	return p, nil
 }
 
 // decodeList reads what listFormat makes go list print.
@@ -208,8 +149,9 @@ func decodeList(r io.Reader, take func(d asmnote.Dependency, depOnly bool)) erro
 			if depOnly = words[3] == "true"; words[4] != "" {
 				d.GoVersion = "go" + words[4]
 			}
-		case kind == "f" && len(words) == 1:
+		case (kind == "f" || kind == "c") && len(words) == 1:
 			d.Files = append(d.Files, words[0])
+			d.Cgo = d.Cgo || kind == "c"
 		case kind == "m" && len(words) == 2:
 			if d.ImportMap == nil {
 				d.ImportMap = map[string]string{}
@@ -226,26 +168,6 @@ func decodeList(r io.Reader, take func(d asmnote.Dependency, depOnly bool)) erro
 	return nil
 }
 
-// ask finds out which compiler a target has.
-func (t *target) ask(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, "go", "env", "GOVERSION", "GOARCH")
-	cmd.Env = t.env()
-	out, err := cmd.Output()
-	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) && len(exit.Stderr) > 0 {
-			return fmt.Errorf("go env: %s", bytes.TrimSpace(exit.Stderr))
-		}
-		return fmt.Errorf("go env: %w", err)
-	}
-	lines := strings.Fields(string(out))
-	if len(lines) < 2 {
-		return fmt.Errorf("go env: it says %q", out)
-	}
-	t.version, t.arch = lines[0], lines[len(lines)-1]
-	return nil
-}
-
 // A failedBuild holds what the go command and the compiler said, without listings.
 type failedBuild struct {
 	text string
@@ -254,3 +176,27 @@ type failedBuild struct {
 
 func (e *failedBuild) Error() string { return "go list: " + e.err.Error() }
 func (e *failedBuild) Unwrap() error { return e.err }
+
+// failed is the error of a go command that failed, with what it printed.
+func (b *build) failed(err error) error {
+	r := disasm.NewReader(io.NewSectionReader(b.listing, 0, b.size))
+	var text bytes.Buffer
+	const most = 64 << 10
+	pkg := ""
+	r.Foreign = func(_ int64, line []byte) {
+		if r.Pkg() != pkg {
+			pkg = r.Pkg()
+			text.WriteString("# " + pkg + "\n")
+		}
+		if text.Len() < most {
+			text.Write(line)
+			text.WriteByte('\n')
+		}
+	}
+	for {
+		if _, err := r.Next(); err != nil {
+			break
+		}
+	}
+	return &failedBuild{text.String(), err}
+}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"sync"
 	"time"
 
 	"hmaptools/internal/asmnote"
@@ -47,61 +49,55 @@ func factsFile(t *target, p *asmnote.Dependency) string {
 	return filepath.Join(dir, "asmtrace", fmt.Sprintf("%x", h.Sum(nil)[:16]))
 }
 
-// askedBefore reports whether the same packages were asked for from here before, and
-// remembers that they were.
-func (c *config) askedBefore(t *target) bool {
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return false
+// addSource adds what is known of the packages, from the cache where it is there. What
+// has to be type-checked is, on all cores if there are several packages.
+func (tr *trace) addSource(ctx context.Context, c *config, b *build) {
+	deps := func(path string) (asmnote.Dependency, bool) { d, ok := b.deps[path]; return d, ok }
+	known := make([]*asmnote.Source, len(b.packages))
+	problems := make([]error, len(b.packages))
+	var wg sync.WaitGroup
+	turn := make(chan struct{}, runtime.GOMAXPROCS(0))
+	for i := range b.packages {
+		turn <- struct{}{}
+		wg.Go(func() {
+			known[i], problems[i] = facts(ctx, tr.target, c, b.packages[i], deps)
+			<-turn
+		})
 	}
-	wd, err := os.Getwd()
-	if err != nil {
-		return false
+	wg.Wait()
+	for i, s := range known {
+		tr.source.Merge(s)
+		if problems[i] != nil {
+			tr.notices = append(tr.notices, problems[i].Error())
+		}
 	}
-	h := sha256.Sum256(fmt.Appendf(nil, "asked %q %q %q %q %q %v", wd, c.operands, t.goarch, t.toolchain, c.gcflags, c.race))
-	file := filepath.Join(dir, "asmtrace", fmt.Sprintf("%x", h[:16]))
-	now := time.Now()
-	if os.Chtimes(file, now, now) == nil {
-		return true
-	}
-	keep(file, nil)
-	return false
 }
 
-// addSource adds what is known of the packages, from the cache where it is there.
-func addSource(ctx context.Context, tr *trace, c *config, b *build) error {
-	for i := range b.packages {
-		p := &b.packages[i]
-		file := factsFile(tr.target, p)
-		if file != "" {
-			if data, err := os.ReadFile(file); err == nil && tr.source.Load(bytes.NewReader(data)) == nil {
-				now := time.Now()
-				os.Chtimes(file, now, now) // it is used
-				continue
-			}
-		}
-		if b.deps == nil {
-			if err := b.dependencies(ctx, tr.target, c); err != nil {
-				return err
-			}
-		}
-		facts := asmnote.NewSource(tr.target.note())
-		err := facts.AddPackage(p.Package, func(path string) (asmnote.Dependency, bool) { d, ok := b.deps[path]; return d, ok })
-		if err != nil {
-			tr.notices = append(tr.notices, err.Error())
-		}
-		var kept bytes.Buffer
-		if err := facts.Save(&kept); err != nil {
-			return err
-		}
-		if file != "" && err == nil {
-			keep(file, kept.Bytes())
-		}
-		if err := tr.source.Load(&kept); err != nil {
-			return err
+// facts returns what is known of a package.
+func facts(ctx context.Context, t *target, c *config, p asmnote.Dependency, deps func(string) (asmnote.Dependency, bool)) (*asmnote.Source, error) {
+	s := asmnote.NewSource(t.note())
+	file := factsFile(t, &p)
+	if file != "" {
+		if data, err := os.ReadFile(file); err == nil && s.Load(bytes.NewReader(data)) == nil {
+			now := time.Now()
+			os.Chtimes(file, now, now) // it is used
+			return s, nil
 		}
 	}
-	return nil
+	var err error
+	if p.Cgo {
+		if p.Package, err = throughCgo(ctx, t, c, p.Package); err != nil {
+			return s, err
+		}
+	}
+	err = s.AddPackage(p.Package, deps)
+	if file != "" && err == nil {
+		var data bytes.Buffer
+		if s.Save(&data) == nil {
+			keep(file, data.Bytes())
+		}
+	}
+	return s, err
 }
 
 // keep writes a file of the cache, and removes those that nobody asked for lately.

@@ -45,6 +45,8 @@ func advice(err error) string {
 			return "the pattern is a regular expression over names such as example.com/p.(*T).Method"
 		}
 		return "--all shows functions without one"
+	case errors.As(err, &unknown) && unknown.funcs == 0:
+		return "a listing is what the go command prints: go build -gcflags=-S PACKAGE 2>&1 | asmtrace -"
 	case errors.As(err, &unknown):
 		return "say --goarch, and --toolchain for the version"
 	case errors.As(err, &arch):

@@ -33,8 +33,10 @@
 //
 // With --profile the samples of a CPU profile of the program are charged to the
 // operations: what is spent in mapassign, in mallocgc and in growth below it
-// counts for the line of the source that called it. Lines have their share too, and
-// with --bin each instruction, unless the binary is position independent.
+// counts for the operation that called it. Several on one line are told apart by the
+// address of the call, in the binary of --bin or in that which the profile names, if it
+// is there and is what was compiled. Lines have their share too, and with --bin each
+// instruction, unless the binary is position independent.
 //
 // With --check comments in the source say what is expected, on the line of the
 // operation: "// asmtrace: assign faststr", several separated by commas. Behind
@@ -52,13 +54,29 @@ package main
 
 import (
 	"os"
+	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 )
 
 func main() {
-	// It runs for a second and ends: memory is cheaper than collecting it, up to a
-	// bound.
-	debug.SetGCPercent(400)
-	debug.SetMemoryLimit(200 << 20)
+	collectLate()
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// collectLate has the garbage collector begin at 200 MiB, and from there on whenever
+// the heap has doubled: most runs end before that, and collecting took a fifth of their
+// time.
+func collectLate() {
+	const first = 200 << 20
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(first)
+	var collected func(*int)
+	collected = func(*int) {
+		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		metrics.Read(live)
+		debug.SetMemoryLimit(max(first, int64(2*live[0].Value.Uint64())))
+		runtime.SetFinalizer(new(int), collected)
+	}
+	runtime.SetFinalizer(new(int), collected)
 }

@@ -33,14 +33,26 @@ type samplePlace struct {
 	line int
 }
 
+// A site is a call of a map routine in the profile.
+type site struct {
+	weight
+	place samplePlace
+	fn    string // that holds the call; what was inlined into it counts for it
+	addr  uint64
+	// bias is what to take from addr in a position-independent program.
+	bias uint64
+}
+
 // samples are those of a CPU profile, charged to lines.
 type samples struct {
 	file  string
 	unit  string
 	total int64
-	// maps holds what was spent in routines of maps and below, by the place that
-	// called them; there is only one such place for a sample.
-	maps map[samplePlace]*weight
+	// sites hold what was spent in routines of maps and below, by the address of the
+	// call; there is only one such call for a sample.
+	sites map[uint64]*site
+	// program is the binary that the profile was taken of, by its own words.
+	program string
 	// lines and addrs hold what was spent in the code of a line and at an address, what
 	// is below the call of a map routine included.
 	lines map[samplePlace]int64
@@ -71,7 +83,7 @@ func readProfile(file string) (*samples, error) {
 	if err != nil {
 		return nil, fmt.Errorf("profile %s: %w", file, err)
 	}
-	s := &samples{file: file, maps: map[samplePlace]*weight{}, lines: map[samplePlace]int64{}, addrs: map[uint64]int64{}, funcs: map[string]bool{}, ops: map[*asmnote.Op]*weight{}}
+	s := &samples{file: file, sites: map[uint64]*site{}, lines: map[samplePlace]int64{}, addrs: map[uint64]int64{}, funcs: map[string]bool{}, ops: map[*asmnote.Op]*weight{}}
 	value := -1
 	for i, t := range p.SampleType {
 		if t.Unit == "nanoseconds" || value < 0 {
@@ -80,6 +92,9 @@ func readProfile(file string) (*samples, error) {
 	}
 	if value < 0 {
 		return nil, fmt.Errorf("profile %s: it has no samples", file)
+	}
+	if len(p.Mapping) > 0 {
+		s.program = p.Mapping[0].File
 	}
 	for _, sample := range p.Sample {
 		v := sample.Value[value]
@@ -93,7 +108,7 @@ func readProfile(file string) (*samples, error) {
 type frame struct {
 	fn, file string
 	line     int
-	addr     uint64 // of the instruction that is carried out, or that calls
+	at       *profile.Location // of the instruction that is carried out, or that calls
 }
 
 func frames(sample *profile.Sample) []frame {
@@ -101,7 +116,7 @@ func frames(sample *profile.Sample) []frame {
 	for _, loc := range sample.Location {
 		for _, l := range loc.Line {
 			if l.Function != nil {
-				all = append(all, frame{l.Function.Name, l.Function.Filename, int(l.Line), loc.Address})
+				all = append(all, frame{l.Function.Name, l.Function.Filename, int(l.Line), loc})
 			}
 		}
 	}
@@ -145,12 +160,17 @@ func (s *samples) charged(sample *profile.Sample, v int64) {
 	f := all[caller]
 	s.spent(f, v)
 	// An inlined call has the operation's line in the innermost frame, and the code
-	// lies in the outermost one of them: the line identifies it.
-	k := samplePlace{tail(f.file), f.line}
-	w := s.maps[k]
+	// lies in the outermost one of them.
+	w := s.sites[f.at.Address]
 	if w == nil {
-		w = &weight{below: map[string]int64{}}
-		s.maps[k] = w
+		w = &site{weight: weight{below: map[string]int64{}}, place: samplePlace{tail(f.file), f.line}, fn: f.fn, addr: f.at.Address}
+		if n := len(f.at.Line); f.at.Line[n-1].Function != nil {
+			w.fn = f.at.Line[n-1].Function.Name // the outermost
+		}
+		if m := f.at.Mapping; m != nil {
+			w.bias = m.Start - m.Offset
+		}
+		s.sites[f.at.Address] = w
 	}
 	w.total += v
 	w.below[class(all[:caller])] += v
@@ -158,7 +178,7 @@ func (s *samples) charged(sample *profile.Sample, v int64) {
 
 func (s *samples) spent(f frame, v int64) {
 	s.lines[samplePlace{tail(f.file), f.line}] += v
-	s.addrs[f.addr] += v
+	s.addrs[f.at.Address] += v
 }
 
 // line is what was spent in the code of a line, as text; "" for nothing.
@@ -186,50 +206,6 @@ func class(below []frame) string {
 		}
 	}
 	return what
-}
-
-// charge gives the samples to the operations of a view.
-func (s *samples) charge(v *view) error {
-	known := false
-	for _, name := range v.names {
-		known = known || s.funcs[name]
-	}
-	if !known {
-		return &foreignProfileError{s.file}
-	}
-	for _, f := range v.funcs {
-		for i := range f.Ops {
-			op := &f.Ops[i]
-			// Several operations of a line cannot be told apart: each shows the line's.
-			if w := s.maps[samplePlace{tail(op.File), op.Line}]; w != nil && len(op.Calls) > 0 {
-				s.ops[op] = w
-			}
-		}
-	}
-	return nil
-}
-
-// chargeInsts gives the samples to the instructions of a binary, whose addresses are
-// those of the profile unless it is position independent.
-func (s *samples) chargeInsts(funcs []*asmnote.Func) {
-	var addrs []uint64
-	for a := range s.addrs {
-		addrs = append(addrs, a)
-	}
-	slices.Sort(addrs)
-	for _, f := range funcs {
-		for i := range f.Insts {
-			in := &f.Insts[i]
-			end := in.PC + 16
-			if i+1 < len(f.Insts) {
-				end = f.Insts[i+1].PC
-			}
-			k, _ := slices.BinarySearch(addrs, in.PC)
-			for ; k < len(addrs) && addrs[k] < end; k++ {
-				in.Samples += s.addrs[addrs[k]]
-			}
-		}
-	}
 }
 
 // tail is the end of a path, by which a profile's files and those of the listing

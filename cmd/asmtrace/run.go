@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,9 +10,9 @@ import (
 	"os"
 	"os/signal"
 	"slices"
-	"time"
 
 	"hmaptools/internal/asmnote"
+	"hmaptools/internal/disasm"
 )
 
 // run is the command: it returns the exit status.
@@ -108,22 +109,17 @@ func atLeastOne(s []string) []string {
 	return s
 }
 
-// annotate hands out the functions of a target. On a terminal it says so if they take
-// their time.
+// annotate hands out the functions of a target.
 func (c *config) annotate(ctx context.Context, t *target, stdin io.Reader, stderr io.Writer, out sink) (*trace, error) {
-	if f, ok := stderr.(*os.File); ok {
-		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			said := time.AfterFunc(time.Second, func() { fmt.Fprintf(f, "asmtrace: at work on %s\n", join(c.operands)) })
-			defer said.Stop()
-		}
-	}
+	p, end := showProgress(stderr, join(c.operands))
+	defer end()
 	switch {
 	case c.bin:
-		return annotateBinary(t, c, out)
+		return annotateBinary(t, c, out, p)
 	case c.stdin:
 		return annotateStream(stdin, t, c, out)
 	}
-	return annotatePackages(ctx, t, c, out)
+	return annotatePackages(ctx, t, c, out, p)
 }
 
 func notices(stderr io.Writer, tr *trace) {
@@ -157,7 +153,7 @@ func (c *config) whole(ctx context.Context, targets []*target, prof *samples, st
 		views = append(views, v)
 	}
 	if prof != nil {
-		if err := prof.charge(views[0]); err != nil {
+		if err := c.charge(views[0], prof, stderr); err != nil {
 			return err
 		}
 		if c.bin {
@@ -188,6 +184,25 @@ func (c *config) whole(ctx context.Context, targets []*target, prof *samples, st
 		}
 	}
 	return p.end(views[0].trace)
+}
+
+// charge gives the samples of a profile to the operations. The binary says which of
+// several on a line it was: that of --bin, or that which the profile names.
+func (c *config) charge(v *view, prof *samples, stderr io.Writer) error {
+	program := prof.program
+	if c.bin {
+		program = c.operands[0]
+	}
+	b, openErr := disasm.Open(program)
+	shared, err := prof.charge(v, b)
+	if err == nil && shared {
+		why := "it is not what was compiled here"
+		if openErr != nil {
+			why = openErr.Error()
+		}
+		fmt.Fprintf(stderr, "asmtrace: operations that share a line share its samples: by %s alone they could be told apart (%s)\n", cmp.Or(program, "the binary of the profile"), why)
+	}
+	return err
 }
 
 // selfcheck reports how the bytes and the text of a listing compare.

@@ -162,11 +162,11 @@ type document struct {
 type documentFunc struct {
 	Name string
 	Ops  []struct {
-		Op, Symbol, Variant string
-		PC                  uint64
-		MapType             string `json:"map_type"`
-		Calls               []uint64
-		Line                int
+		Op, Symbol, Variant, Expr string
+		PC                        uint64
+		MapType                   string `json:"map_type"`
+		Calls                     []uint64
+		Line                      int
 	}
 	Insts []struct {
 		Args    string
@@ -291,6 +291,13 @@ func fill(n int) map[int]int {
 
 func cold(m map[int]int) int { return m[3] }
 
+//go:noinline
+func pair(a, b map[int]int, n int) {
+	for i := range n {
+		a[i], b[i&3] = 1, 2
+	}
+}
+
 func main() {
 	f, err := os.Create(os.Args[1])
 	if err != nil {
@@ -300,6 +307,7 @@ func main() {
 	n := 0
 	for end := time.Now().Add(700 * time.Millisecond); time.Now().Before(end); {
 		n += cold(fill(20000))
+		pair(map[int]int{}, map[int]int{}, 20000)
 	}
 	pprof.StopCPUProfile()
 	f.Close()
@@ -326,20 +334,31 @@ func main() {
 		t.Errorf("the fill is not there:\n%s", text)
 	}
 	d := decode(t, asmtrace(t, nil, "--profile", prof, "--json", "."))
-	var total, hot, growth int64
+	var total, hot, growth, first, second int64
 	for _, f := range d.Funcs {
 		for i, op := range f.Ops {
 			total += f.Samples[i]
-			if f.Name == "main.fill" && op.Op == "assign" {
+			switch {
+			case f.Name == "main.main" && op.Op == "assign": // where fill is inlined
 				hot = f.Samples[i]
+			case f.Name == "main.fill" && f.Samples[i] != 0:
+				t.Errorf("%s of main.fill has %d samples: it is never called", op.Op, f.Samples[i])
+			case f.Name == "main.pair" && strings.HasPrefix(op.Expr, "a["):
+				first = f.Samples[i]
+			case f.Name == "main.pair" && strings.HasPrefix(op.Expr, "b["):
+				second = f.Samples[i]
 			}
 		}
 		if f.Unit != "nanoseconds" {
 			t.Errorf("unit %q", f.Unit)
 		}
 	}
-	if hot < total/2 || hot == 0 {
+	if hot < total/4 || hot == 0 {
 		t.Errorf("the assignment has %d of %d", hot, total)
+	}
+	// Two on one line are told apart: a grows, b has four entries.
+	if first <= second || first == 0 {
+		t.Errorf("of the operations on one line, a[i] has %d and b[i&3] %d", first, second)
 	}
 	for _, word := range []string{"growth ", "allocation "} {
 		if strings.Contains(text, word) {
@@ -349,7 +368,7 @@ func main() {
 	if growth == 0 {
 		t.Errorf("no growth or allocation below the assignment:\n%s", text)
 	}
-	if d.Funcs[0].Name != "main.fill" && d.Funcs[0].Name != "main.main" {
+	if d.Funcs[0].Name != "main.main" && d.Funcs[0].Name != "main.pair" {
 		t.Errorf("the heaviest function is %s", d.Funcs[0].Name)
 	}
 	// In the text each line has its share, and in the binary each instruction.

@@ -30,7 +30,7 @@ func annotateStream(src io.Reader, t *target, c *config, out sink) (*trace, erro
 	p := &part{}
 	r := disasm.NewReader(disasm.Unwrap(src))
 	r.Arch = t.goarch
-	r.Foreign = p.foreign
+	r.Foreign = func(n int64, line []byte) { p.foreign(fmt.Sprintf("line %d", n), line) }
 	var a *asmnote.Annotator
 	var waiting []*disasm.Func
 	texts := 0
@@ -109,6 +109,7 @@ func annotateStream(src io.Reader, t *target, c *config, out sink) (*trace, erro
 		}
 	}
 	tr.notices = append(tr.notices, p.notices...)
+	tr.unsaid(p.more)
 	if readErr != nil {
 		return tr, readErr
 	}
@@ -137,9 +138,15 @@ func (tr *trace) one(p *part, a *asmnote.Annotator, f *disasm.Func, c *config, o
 			return err
 		}
 	}
-	p.symbol(a, f, c, out)
+	switch {
+	case !f.Text && strings.Contains(f.Name, dict):
+		p.dictionary(f)
+	case f.Text && len(f.Insts) > 0:
+		p.names = append(p.names, f.Name)
+		p.function(a, f, c, out)
+	}
 	q := *p
-	q.notices = nil
+	q.notices, q.more = nil, 0
 	p.funcs, p.rendered, p.names, p.dicts, p.calls, p.matched = nil, nil, nil, nil, 0, 0
 	if p.err != nil {
 		return p.err
@@ -148,7 +155,7 @@ func (tr *trace) one(p *part, a *asmnote.Annotator, f *disasm.Func, c *config, o
 }
 
 // annotateBinary annotates the functions of a linked binary, on all cores.
-func annotateBinary(t *target, c *config, out sink) (*trace, error) {
+func annotateBinary(t *target, c *config, out sink, bar *progress) (*trace, error) {
 	b, err := disasm.Open(c.operands[0])
 	if err != nil {
 		return nil, err
@@ -184,20 +191,19 @@ func annotateBinary(t *target, c *config, out sink) (*trace, error) {
 		a.MapTypeAt, a.Insts = isMap, c.instsOf()
 		return a
 	}}
+	bar.of(int64(len(funcs)))
 	parts := make([]part, len(funcs))
 	err = b.Each(funcs, c.insts(), func(i int, f *disasm.Func) error {
 		a := pool.Get().(*asmnote.Annotator)
 		defer pool.Put(a)
-		if n := a.Func(f); n != nil {
-			parts[i].add(n, c, out)
-		}
+		parts[i].function(a, f, c, out)
+		bar.add(1)
 		return parts[i].err
 	})
 	if err != nil {
 		return nil, err
 	}
 	for i := range parts {
-		parts[i].names = nil // they are there already
 		if err := tr.take(&parts[i], out); err != nil {
 			return nil, err
 		}

@@ -39,15 +39,23 @@ func printer(c *config, w io.Writer, t *target) form {
 
 // short returns a path from the working directory if it lies below, else as it is.
 func short(path string) string {
-	wd, err := os.Getwd()
-	if err != nil || !filepath.IsAbs(path) {
-		return path
-	}
-	if rel, err := filepath.Rel(wd, path); err == nil && !strings.HasPrefix(rel, "..") {
-		return rel
+	if wd := workingDir(); wd != "" {
+		if rel, ok := strings.CutPrefix(path, wd); ok {
+			return rel
+		}
 	}
 	return path
 }
+
+// workingDir returns the working directory with a separator behind it, "" if it is not
+// known.
+var workingDir = sync.OnceValue(func() string {
+	wd, err := os.Getwd()
+	if err != nil || strings.HasSuffix(wd, string(filepath.Separator)) {
+		return ""
+	}
+	return wd + string(filepath.Separator)
+})
 
 func join(s []string) string { return strings.Join(s, ", ") }
 
@@ -310,25 +318,51 @@ func writeLine(b *bytes.Buffer, line []byte) {
 // sources reads lines of source files, each file once. Several goroutines may use it.
 type sources struct {
 	mu    sync.Mutex
-	files map[string][]string
+	files map[string]*sourceText
 }
 
-func newSources() *sources { return &sources{files: map[string][]string{}} }
+// sourceText is a file and where its lines end.
+type sourceText struct {
+	text string
+	ends []int
+}
+
+func newSources() *sources { return &sources{files: map[string]*sourceText{}} }
+
+func readSource(file string) *sourceText {
+	s := &sourceText{}
+	if !filepath.IsAbs(file) {
+		return s
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return s // their lines are not shown
+	}
+	s.text = string(data)
+	s.ends = make([]int, 0, len(data)/32)
+	for i, c := range data {
+		if c == '\n' {
+			s.ends = append(s.ends, i)
+		}
+	}
+	s.ends = append(s.ends, len(data))
+	return s
+}
 
 func (s *sources) line(file string, n int) string {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	lines, ok := s.files[file]
+	t, ok := s.files[file]
 	if !ok {
-		if filepath.IsAbs(file) {
-			if data, err := os.ReadFile(file); err == nil {
-				lines = strings.Split(string(data), "\n")
-			}
-		}
-		s.files[file] = lines
+		t = readSource(file)
+		s.files[file] = t
 	}
-	if n < 1 || n > len(lines) {
+	s.mu.Unlock()
+	if n < 1 || n > len(t.ends) {
 		return ""
 	}
-	return lines[n-1]
+	start := 0
+	if n > 1 {
+		start = t.ends[n-2] + 1
+	}
+	return t.text[start:t.ends[n-1]]
 }

@@ -9,11 +9,28 @@ import (
 	"os"
 	"time"
 
+	"hmaptools/internal/event"
 	"hmaptools/internal/report"
 )
 
-// diff compares two dumps, or the maps of two core dumps.
+// diff compares two dumps, the maps of two core dumps, or two recordings.
 func (d *dump) diff() (status int, err error) {
+	recordings := 0
+	for _, path := range []string{d.old, d.new} {
+		is, err := isRecording(path)
+		if err != nil {
+			return 0, err
+		}
+		if is {
+			recordings++
+		}
+	}
+	switch recordings {
+	case 1:
+		return 0, usagef("%s and %s: one is a recording, the other is not", d.old, d.new)
+	case 2:
+		return d.diffRecordings()
+	}
 	old, err := d.load(d.old)
 	if err != nil {
 		return 0, err
@@ -31,13 +48,76 @@ func (d *dump) diff() (status int, err error) {
 	if err := d.emit(render); err != nil {
 		return 0, err
 	}
+	return d.conditions(diff), nil
+}
+
+// conditions is the status that --fail-on asks for.
+func (d *dump) conditions(diff *report.Diff) int {
+	status := statusFine
 	for _, c := range d.failOn {
 		if met := c.Met(diff); met != "" {
 			d.notice("%s", met)
 			status = statusFinding
 		}
 	}
-	return status, nil
+	return status
+}
+
+func isRecording(path string) (bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	return event.IsRecording(f), nil
+}
+
+func (d *dump) diffRecordings() (status int, err error) {
+	for _, c := range d.failOn {
+		if !c.OfRecordings() {
+			return 0, usagef("--fail-on %s: of recordings only len and maps are known", c)
+		}
+	}
+	old, err := loadRecording(d.old, d.stderr)
+	if err != nil {
+		return 0, err
+	}
+	new, err := loadRecording(d.new, d.stderr)
+	if err != nil {
+		return 0, err
+	}
+	diff := report.CompareRecordings(old, new)
+	diff.Tool = "hmapdump " + version()
+	render := diff.Table
+	if d.json {
+		render = diff.JSON
+	}
+	if err := d.emit(render); err != nil {
+		return 0, err
+	}
+	return d.conditions(diff.Figures()), nil
+}
+
+// loadRecording analyses a recording. One that is cut off or damaged is compared as far as
+// it goes.
+func loadRecording(path string, stderr io.Writer) (*report.Recording, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	rd, err := event.NewReader(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	a := event.NewAnalysis()
+	if err := rd.Read(func(e *event.Event) error { a.Add(e); return nil }); err != nil {
+		if !event.Partial(err) {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		fmt.Fprintf(stderr, "hmapdump: %s: %v\n", path, err)
+	}
+	return report.BuildRecording(rd.Meta(), rd.End(), a, report.RecordingSelection{}), nil
 }
 
 // load reads a dump, or takes one of a core dump.

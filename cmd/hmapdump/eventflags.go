@@ -57,7 +57,7 @@ func parseEvents(cmd string, args []string, stdout io.Writer) (*eventConfig, err
 	var ops, ring, typ string
 	if runs {
 		fs.IntVarP(&c.pid, "pid", "p", 0, "the running `process`")
-		standard, size := "all", "32M"
+		standard, size := "all", "64M"
 		if cmd == "trace" {
 			standard, size = "make,grow,evacuate", "4M"
 		}
@@ -70,7 +70,11 @@ func parseEvents(cmd string, args []string, stdout io.Writer) (*eventConfig, err
 		fs.StringVar(&ring, "ring", size, "`bytes` of memory between the target and us")
 		fs.BoolVar(&c.optimise, "optimise", true, "build PROG with the compiler's optimisations on")
 	}
-	fs.StringVar(&c.mapExpr, "map", "", "only the map at this `address`; with -p also a Go expression")
+	which := "only the map at this `address`"
+	if runs {
+		which = "only the map at this address, or that this Go `expression` names"
+	}
+	fs.StringVar(&c.mapExpr, "map", "", which)
 	fs.StringVarP(&typ, "type", "t", "", "only maps whose type matches this regular `expression`")
 	if cmd == "record" {
 		fs.BoolVar(&c.live, "live", false, "refresh the hottest maps and call sites on the terminal every second")
@@ -112,8 +116,8 @@ func parseEvents(cmd string, args []string, stdout io.Writer) (*eventConfig, err
 	if c.mapExpr != "" {
 		if addr, err := strconv.ParseUint(c.mapExpr, 0, 64); err == nil {
 			c.mapAddr = addr
-		} else if c.pid == 0 {
-			return nil, usagef("--map %s: want an address; an expression can only be looked up in a running process, with -p", c.mapExpr)
+		} else if cmd == "show" {
+			return nil, usagef("--map %s: want an address", c.mapExpr)
 		}
 	}
 	switch {

@@ -140,7 +140,8 @@ const helpText = `Hmapdump shows what the maps of a Go program really are.
   hmapdump [flags] PROG [-- ARGS]     run PROG (a binary, a Go package or a .go file); list its maps
   hmapdump [flags] attach PID         list the maps of a running process, which goes on running
   hmapdump [flags] core PROG CORE     list the maps in a core dump of PROG
-  hmapdump diff [flags] OLD NEW       compare two dumps made with --json, or two core dumps
+  hmapdump diff [flags] OLD NEW       compare two dumps made with --json, two core dumps or two
+                                      recordings
   hmapdump record, trace, show        map operations as they happen: see hmapdump record --help
 
 `

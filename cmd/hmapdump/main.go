@@ -5,7 +5,8 @@
 //	hmapdump [flags] PROG [-- ARGS]     run PROG; list its maps where it stops
 //	hmapdump [flags] attach PID         list the maps of a running process, which goes on running
 //	hmapdump [flags] core PROG CORE     list the maps in a core dump of PROG
-//	hmapdump diff [flags] OLD NEW       compare two dumps made with --json, or two core dumps
+//	hmapdump diff [flags] OLD NEW       compare two dumps made with --json, two core dumps or two
+//	                                    recordings
 //	hmapdump record [flags] [-o FILE] PROG [-- ARGS]   record every map operation; without -o, summarise
 //	hmapdump record [flags] [-o FILE] -p PID           the same of a running process
 //	hmapdump trace [flags] PROG [-- ARGS]              print events as they happen; or trace -p PID
@@ -38,6 +39,7 @@
 //	$ hmapdump --json -o after.json attach 4711
 //	$ hmapdump diff --fail-on 'bytes>10%' before.json after.json
 //	$ hmapdump diff --prog ./prog core.1 core.2
+//	$ hmapdump diff before.hmaprec after.hmaprec
 //
 // Record and trace take events while the program runs: by inline probes, which do
 // not stop it, on linux/amd64, else at breakpoints (trace alone). --ops, --map and
@@ -45,6 +47,7 @@
 //
 //	$ hmapdump record -o r.hmaprec ./prog    # the file that show reads
 //	$ hmapdump record --for 10s -p 4711      # summarise ten seconds of a process
+//	$ hmapdump record --map main.cache ./prog   # of the map that a package variable holds
 //	$ hmapdump trace --json ./prog           # growth, a line of JSON for each event
 //	$ hmapdump show --perfetto t.json --parquet r.parquet r.hmaprec
 //

@@ -2,13 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -31,7 +31,7 @@ type recorder struct {
 
 	taken   uint64          // events that were kept
 	types   map[uint64]bool // by descriptor: does it match
-	untyped map[uint64]untyped
+	made    map[uint64]made // by map
 	file    *os.File
 	w       *event.Writer
 	as      *event.Assembler // without a file, and with --live
@@ -120,13 +120,22 @@ func (r *recorder) run(prepare func() error, finish func(event.End)) (end event.
 		return end, err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
-	if err := r.lookUp(); err != nil {
-		return end, err
-	}
 	defer r.signals()()
 	opts := probe.Options{Ops: r.ops, RingBytes: r.ring, Keys: r.keys, Stack: r.stack}
+	if r.mapAddr == 0 {
+		opts.Map = r.mapExpr
+	}
+	var variable *probe.VariableError
 	if r.pid != 0 {
 		r.s, err = probe.Attach(r.pid, opts)
+		if errors.As(err, &variable) {
+			// It may be a local variable, or a place in a slice or a map: which map that
+			// is now.
+			if err = r.lookUp(); err == nil {
+				opts.Map = ""
+				r.s, err = probe.Attach(r.pid, opts)
+			}
+		}
 	} else {
 		r.s, err = probe.Launch(prog, r.args, opts)
 	}
@@ -151,7 +160,7 @@ func (r *recorder) run(prepare func() error, finish func(event.End)) (end event.
 	ended, err := r.s.Run(ctx, r)
 	r.screen.clear()
 	if r.a != nil {
-		r.name() // while the executable is open
+		r.nameAll(r.a, r.as.Interner, map[uint64]bool{0: true}) // while the executable is open
 	}
 	end = event.End{Lost: ended.LostTotal, LostBy: ended.Lost, Unfinished: ended.Unfinished, Reason: "detached"}
 	_, end.DurationNS = r.s.Now()
@@ -180,9 +189,10 @@ func (r *recorder) build(ctx context.Context) (prog string, remove func() error,
 	return prog, remove, err
 }
 
-// lookUp finds the map that --map names by an expression.
+// lookUp finds the map that --map names by an expression in a running process, as it is
+// now. A package variable's is found by the probes, at each event.
 func (r *recorder) lookUp() error {
-	if r.mapExpr == "" || r.mapAddr != 0 {
+	if r.mapExpr == "" || r.mapAddr != 0 || r.pid == 0 {
 		return nil
 	}
 	t, err := target.AttachFrozen(r.pid)
@@ -190,20 +200,10 @@ func (r *recorder) lookUp() error {
 		return err
 	}
 	defer t.Close()
-	root, err := t.Eval(r.mapExpr)
-	if err != nil {
-		return err
-	}
-	var word [8]byte
-	if root.Addr != 0 {
-		_, err = t.Memory().ReadMemory(word[:], root.Addr)
-	} else if copy(word[:], root.Raw) < 8 {
-		err = target.ErrOptimisedAway
-	}
-	if err != nil {
+	if r.mapAddr, err = evalMap(t, r.mapExpr); err != nil {
 		return fmt.Errorf("--map %s: %w", r.mapExpr, err)
 	}
-	if r.mapAddr = binary.LittleEndian.Uint64(word[:]); r.mapAddr == 0 {
+	if r.mapAddr == 0 {
 		return fmt.Errorf("--map %s: the map is nil", r.mapExpr)
 	}
 	return nil
@@ -236,36 +236,57 @@ func (r *recorder) signals() func() {
 
 // Add implements probe.Sink.
 func (r *recorder) Add(raw *event.Raw, stack []uint64, key []byte) {
-	if r.mapAddr != 0 && raw.Map != r.mapAddr || r.typ != nil && !r.typeMatches(raw, stack) {
+	if r.mapAddr != 0 && raw.Map != r.mapAddr || (r.typ != nil || r.follows()) && !r.matches(raw, stack) {
 		return
 	}
 	r.keep(raw, stack, key)
 }
 
-// maxUntyped bounds the makes that wait for a type.
-const maxUntyped = 1 << 16
+// AddAll implements probe.Sink.
+func (r *recorder) AddAll(rs []event.Raw) {
+	if r.mapAddr == 0 && !r.follows() && r.typ == nil && r.limit == 0 && r.trace == nil {
+		r.taken += uint64(len(rs))
+		if r.w != nil {
+			r.w.AddAll(rs)
+		}
+		if r.a != nil {
+			r.as.AddAll(r.a, rs, r.s.Nanoseconds)
+		}
+		return
+	}
+	for i := range rs {
+		r.Add(&rs[i], nil, nil)
+	}
+}
 
-// untyped is a make that was not told the type: makemap_small is not. It is kept if
-// the first operation on the map is.
-type untyped struct {
+// follows reports whether the probes take the operations on one variable's map alone.
+func (r *recorder) follows() bool { return r.mapExpr != "" && r.mapAddr == 0 }
+
+// maxMade bounds the makes that wait.
+const maxMade = 1 << 16
+
+// made is a make of which it is not known yet whether it is wanted: makemap_small is not
+// told the type, and no make the variable. It is kept if the first operation on the map
+// is.
+type made struct {
 	raw   event.Raw
 	stack []uint64
 }
 
-func (r *recorder) typeMatches(raw *event.Raw, stack []uint64) bool {
-	if raw.Type == 0 && r.s.Meta().Funcs[raw.Func].Op == event.Make {
-		if r.untyped == nil || len(r.untyped) >= maxUntyped {
-			r.untyped = map[uint64]untyped{}
+func (r *recorder) matches(raw *event.Raw, stack []uint64) bool {
+	if (raw.Type == 0 || r.follows()) && r.s.Meta().Funcs[raw.Func].Op == event.Make {
+		if r.made == nil || len(r.made) >= maxMade {
+			r.made = map[uint64]made{}
 		}
-		r.untyped[raw.Map] = untyped{*raw, slices.Clone(stack)}
+		r.made[raw.Map] = made{*raw, slices.Clone(stack)}
 		return false
 	}
-	ok := r.typeWanted(raw.Type)
-	if made, waits := r.untyped[raw.Map]; waits {
-		delete(r.untyped, raw.Map)
+	ok := r.typ == nil || r.typeWanted(raw.Type)
+	if m, waits := r.made[raw.Map]; waits {
+		delete(r.made, raw.Map)
 		if ok {
-			made.raw.Type = raw.Type
-			r.keep(&made.raw, made.stack, nil)
+			m.raw.Type = raw.Type
+			r.keep(&m.raw, m.stack, nil)
 		}
 	}
 	return ok
@@ -292,41 +313,42 @@ func (r *recorder) keep(raw *event.Raw, stack []uint64, key []byte) {
 // event names the site and the type of an event at once.
 func (r *recorder) event(raw *event.Raw, stack []uint64, key []byte) *event.Event {
 	e := r.as.Event(raw, stack, key, r.s.Nanoseconds(raw.Clock))
-	r.nameOf(e.Site.PCs, raw.Type)
-	return e
-}
-
-func (r *recorder) nameOf(pcs []uint64, typ uint64) {
 	if r.named == nil {
 		r.named = map[uint64]bool{0: true}
 	}
+	r.nameOf(e.Site.PCs, raw.Type, r.as.Interner, r.named)
+	return e
+}
+
+// nameOf names in in what is not in named yet.
+func (r *recorder) nameOf(pcs []uint64, typ uint64, in *event.Interner, named map[uint64]bool) {
 	var some, types []uint64
 	for _, pc := range pcs {
-		if !r.named[pc] {
-			r.named[pc] = true
+		if !named[pc] {
+			named[pc] = true
 			some = append(some, pc)
 		}
 	}
-	if !r.named[typ] {
-		r.named[typ] = true
+	if !named[typ] {
+		named[typ] = true
 		types = []uint64{typ}
 	}
 	if len(some)+len(types) > 0 {
-		r.as.Add(r.Symbolize(some, types))
+		in.Add(r.Symbolize(some, types))
 	}
 }
 
-// name names all sites and types of the analysis.
-func (r *recorder) name() {
-	for so := range r.a.Sites {
-		r.nameOf(so.Site.PCs, 0)
+// nameAll names all sites and types of an analysis.
+func (r *recorder) nameAll(a *event.Analysis, in *event.Interner, named map[uint64]bool) {
+	for so := range a.Sites {
+		r.nameOf(so.Site.PCs, 0, in, named)
 	}
-	for _, l := range r.a.Lives {
+	for _, l := range a.Lives {
 		if l.Made != nil {
-			r.nameOf(l.Made.PCs, 0)
+			r.nameOf(l.Made.PCs, 0, in, named)
 		}
 		if l.Type != nil {
-			r.nameOf(nil, uint64(l.Type.Addr))
+			r.nameOf(nil, uint64(l.Type.Addr), in, named)
 		}
 	}
 }
@@ -370,7 +392,6 @@ func (r *recorder) Tick() error {
 		}
 		switch {
 		case r.live:
-			r.name()
 			r.screen.top(r)
 		case r.trace == nil:
 			r.screen.line(r)
@@ -427,6 +448,10 @@ type screen struct {
 	out     *os.File
 	last    time.Time
 	written bool
+
+	drawing sync.Mutex // held while top draws
+	names   *event.Interner
+	named   map[uint64]bool
 }
 
 func (s *screen) terminal() bool { return s.out != nil && isatty.IsTerminal(s.out.Fd()) }
@@ -448,25 +473,40 @@ func (s *screen) line(r *recorder) {
 // liveRows is how many maps, and how many call sites, --live shows.
 const liveRows = 10
 
-// top shows the hottest maps and call sites, like top.
+// top shows the hottest maps and call sites, like top. All but the copying is done while
+// the next events are read; if that is not done yet, this time is left out.
 func (s *screen) top(r *recorder) {
-	if s.out == nil {
+	if s.out == nil || !s.drawing.TryLock() {
 		return
 	}
-	end := event.End{Events: r.a.Events, Lost: r.s.Lost(), Reason: "running"}
+	if s.names == nil {
+		s.names, s.named = event.NewInterner(), map[uint64]bool{0: true}
+	}
+	end := event.End{Lost: r.s.Lost(), Reason: "running"}
 	_, end.DurationNS = r.s.Now()
-	doc := report.BuildRecording(r.s.Meta(), end, r.a, report.RecordingSelection{Top: liveRows})
-	doc.Sites = doc.Sites[:min(len(doc.Sites), liveRows)]
-	for i := range doc.Maps {
-		doc.Maps[i].Notes = nil
-	}
-	if s.terminal() {
-		fmt.Fprint(s.out, "\x1b[H\x1b[2J")
-	}
-	_ = doc.Text(s.out, false)
+	a, maps := r.a.Snapshot(liveRows, s.names), len(r.a.Lives)
+	go func() {
+		defer s.drawing.Unlock()
+		r.nameAll(a, s.names, s.named)
+		doc := report.BuildRecording(r.s.Meta(), end, a, report.RecordingSelection{})
+		doc.Summary.Maps = maps
+		doc.Sites = doc.Sites[:min(len(doc.Sites), liveRows)]
+		for i := range doc.Maps {
+			doc.Maps[i].Notes = nil
+		}
+		var text strings.Builder
+		if s.terminal() {
+			text.WriteString("\x1b[H\x1b[2J")
+		}
+		_ = doc.Text(&text, false)
+		_, _ = io.WriteString(s.out, text.String())
+	}()
 }
 
+// clear ends what is being drawn.
 func (s *screen) clear() {
+	s.drawing.Lock()
+	defer s.drawing.Unlock()
 	if s.written {
 		fmt.Fprint(s.out, "\r\x1b[K")
 	}

@@ -38,7 +38,6 @@ func (c *eventConfig) show(stdout, stderr io.Writer) (status int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", c.file, err)
 	}
-	defer rd.Close()
 	a := event.NewAnalysis()
 	visits := []func(*event.Event) error{}
 	var closers []func() error
@@ -84,9 +83,7 @@ func (c *eventConfig) show(stdout, stderr io.Writer) (status int, err error) {
 	end := rd.End()
 	doc := report.BuildRecording(rd.Meta(), end, a, report.RecordingSelection{Type: c.typ, Addr: hmap.Addr(c.mapAddr), Top: c.top})
 	if broken != nil {
-		var truncated *event.TruncatedError
-		var damaged *event.DamagedError
-		if !errors.As(broken, &truncated) && !errors.As(broken, &damaged) {
+		if !event.Partial(broken) {
 			return 0, fmt.Errorf("%s: %w", c.file, broken)
 		}
 		doc.Errors = append(doc.Errors, broken.Error())

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -55,6 +56,7 @@ func (c *eventConfig) traceProbe(p *tracePrinter, stdout, stderr io.Writer) (uin
 	r := &recorder{eventConfig: c, stdout: stdout, stderr: stderr, trace: p}
 	end, err := r.run(func() error {
 		r.as = event.NewAssembler(r.s.Meta())
+		p.holderOf = probeHolders(r.s).of
 		return nil
 	}, func(event.End) {})
 	if r.s == nil {
@@ -71,7 +73,7 @@ type tracePrinter struct {
 	json     bool
 	lines    uint64
 	growing  map[hmap.Addr]*evacuation
-	holderOf func(hmap.Addr) string // nil: not known
+	holderOf func(*event.Event) string // nil: not known
 	err      error
 }
 
@@ -125,7 +127,7 @@ func (p *tracePrinter) add(e *event.Event) {
 	}
 	holder := ""
 	if p.holderOf != nil {
-		holder = p.holderOf(e.Map)
+		holder = p.holderOf(e)
 	}
 	line := report.NewTraceLine(e, holder, evacuated)
 	p.lines++
@@ -165,28 +167,33 @@ func (c *eventConfig) traceDelve(p *tracePrinter, stderr io.Writer) (status int,
 	defer r.signals()()
 	var t *target.Target
 	if c.pid != 0 {
-		t, err = target.Attach(c.pid)
+		t, err = target.AttachStripped(c.pid)
 	} else {
-		t, err = target.Launch(prog, c.args, target.LaunchOptions{})
+		t, err = target.Launch(prog, c.args, target.LaunchOptions{Stripped: true})
 	}
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
-	holders := newHolders(t)
-	p.holderOf = holders.of
+	p.holderOf = targetHolders(t).of
 	if c.duration > 0 {
 		defer time.AfterFunc(c.duration, cancel).Stop()
 	}
 	n := uint64(0)
+	named := &namedMap{t: t, expr: c.mapExpr}
+	if c.mapAddr != 0 {
+		named.expr = ""
+	}
 	stop, err := watch.Run(ctx, t, watch.Options{Ops: c.ops, Stack: max(c.stack, growthStack)}, func(e *event.Event) error {
 		if c.mapAddr != 0 && uint64(e.Map) != c.mapAddr || c.typ != nil && (e.Type == nil || !c.typ.MatchString(e.Type.Name)) || c.limit > 0 && n >= c.limit {
 			return nil
 		}
-		if n++; n == c.limit {
-			cancel()
+		for _, e := range named.of(e) {
+			if n++; n == c.limit {
+				cancel()
+			}
+			p.add(e)
 		}
-		p.add(e)
 		return p.flush()
 	})
 	if err = errors.Join(err, p.flush()); err != nil {
@@ -200,44 +207,66 @@ func (c *eventConfig) traceDelve(p *tracePrinter, stderr io.Writer) (status int,
 	}
 	if err == nil && p.lines == 0 {
 		err = &noEventsError{}
+		if named.err != nil {
+			err = fmt.Errorf("--map %s: %w", c.mapExpr, named.err)
+		}
 	}
 	return statusFine, err
 }
 
-// holders names the package variables that hold a map.
-type holders struct {
-	t       *target.Target
-	globals []target.Root // of map types
-	known   map[hmap.Addr]string
+// namedMap picks out the events on the map that an expression names at that moment, in
+// the frame that does the operation or in one of its callers.
+type namedMap struct {
+	t    *target.Target
+	expr string // "": all maps
+	made map[hmap.Addr]event.Event
+	err  error // why it could not be evaluated; nil if it ever could
+	once bool
 }
 
-func newHolders(t *target.Target) *holders {
-	h := &holders{t: t, known: map[hmap.Addr]string{}}
-	globals, _ := t.Globals() // what cannot be listed has no name
-	for _, g := range globals {
-		if g.Type != nil && g.Type.Kind == reflect.Map && g.Addr != 0 {
-			h.globals = append(h.globals, g)
-		}
+// of returns the events to take: e, or none, or the make of its map before it. At a make
+// it is not known yet what the map will be called.
+func (n *namedMap) of(e *event.Event) []*event.Event {
+	if n.expr == "" {
+		return []*event.Event{e}
 	}
-	return h
+	if e.Func.Op == event.Make {
+		if n.made == nil || len(n.made) >= maxMade {
+			n.made = map[hmap.Addr]event.Event{}
+		}
+		n.made[e.Map] = *e
+		return nil
+	}
+	addr, err := evalMap(n.t, n.expr)
+	if n.once = n.once || err == nil; err == nil {
+		n.err = nil
+	} else if !n.once {
+		n.err = err
+	}
+	if err != nil || addr == 0 || hmap.Addr(addr) != e.Map {
+		return nil
+	}
+	if m, ok := n.made[e.Map]; ok {
+		delete(n.made, e.Map)
+		return []*event.Event{&m, e}
+	}
+	return []*event.Event{e}
 }
 
-// of is the name of the variable that holds the header at addr, "" if there is none.
-// A variable that has held it once is its holder.
-func (h *holders) of(addr hmap.Addr) string {
-	if addr == 0 {
-		return ""
+// evalMap is the address of the header that an expression of map type holds.
+func evalMap(t *target.Target, expr string) (uint64, error) {
+	root, err := t.Eval(expr)
+	if err != nil {
+		return 0, err
 	}
-	name, ok := h.known[addr]
-	if !ok || name == "" {
-		name = ""
-		for _, g := range h.globals {
-			if h.t.Word(g.Addr) == uint64(addr) {
-				name = g.Name
-				break
-			}
-		}
-		h.known[addr] = name
+	if root.Type != nil && root.Type.Kind != reflect.Map {
+		return 0, fmt.Errorf("its type is %s, not a map", root.Type.Name)
 	}
-	return name
+	var word [8]byte
+	if root.Addr != 0 {
+		_, err = t.Memory().ReadMemory(word[:], root.Addr)
+	} else if copy(word[:], root.Raw) < 8 {
+		err = target.ErrOptimisedAway
+	}
+	return binary.LittleEndian.Uint64(word[:]), err
 }

@@ -44,7 +44,7 @@ func (a *Annotator) Func(f *disasm.Func) *Func {
 	if !f.Text || len(f.Insts) == 0 {
 		return nil
 	}
-	n := &annotation{a: a, f: f, out: &Func{Name: f.Name, File: f.File, Line: f.Line, Pkg: f.Pkg}}
+	n := &annotation{a: a, f: f, out: &Func{Name: f.Name, File: f.File, Line: f.Line, Pkg: f.Pkg, Relative: f.Addr == 0}}
 	n.scan()
 	if len(n.calls) > 0 || len(n.candidates) > 0 || len(n.own) > 0 {
 		n.prepare()
@@ -142,7 +142,7 @@ func (n *annotation) scan() {
 			n.owners, n.own = append(n.owners, fn), append(n.own, fn.Ops...)
 		}
 	}
-	if strings.HasSuffix(n.f.Name, ".init") {
+	if strings.HasSuffix(n.f.Name, ".init") || strings.Contains(n.f.Name, mapInit) {
 		for _, op := range n.candidates {
 			if op.Func == nil {
 				n.own = append(n.own, op)
@@ -441,14 +441,18 @@ func (n *annotation) finish(op *Op, k int) {
 	}
 	switch op.Kind {
 	case Make:
-		op.Why = whyMake(op.Variant)
+		if op.Variant != "none" {
+			op.Why = whyMake(op.Variant)
+		}
 		n.makeNotes(op)
 	case Literal:
 		if len(op.Calls) > 0 && !strings.HasPrefix(op.Symbol, "runtime.makemap") {
 			// Its entries are inserted by calls, but nothing makes it.
 			op.Symbol, op.Variant, op.Args, op.Result = "", "stack", nil, nil
 		}
-		op.Why = whyMake(op.Variant)
+		if op.Variant != "none" {
+			op.Why = whyMake(op.Variant)
+		}
 		n.literalNotes(op)
 	case Range:
 		if n := len(op.Calls); n > 0 {

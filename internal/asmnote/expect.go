@@ -3,7 +3,6 @@ package asmnote
 import (
 	"fmt"
 	"go/ast"
-	"go/token"
 	"slices"
 	"strings"
 )
@@ -24,8 +23,8 @@ type Expectation struct {
 
 const expectPrefix = "asmtrace:"
 
-// expect takes the expectations of a file.
-func (s *Source) expect(fset *token.FileSet, f *ast.File) {
+// expect takes the expectations of the file.
+func (w *walker) expect(f *ast.File) {
 	for _, group := range f.Comments {
 		for _, c := range group.List {
 			text := strings.TrimSpace(strings.TrimSuffix(strings.TrimLeft(c.Text, "/*"), "*/"))
@@ -33,9 +32,9 @@ func (s *Source) expect(fset *token.FileSet, f *ast.File) {
 			if !ok {
 				continue
 			}
-			at := fset.PositionFor(c.Pos(), true)
+			at := w.position(c.Pos())
 			for part := range strings.SplitSeq(text, ",") {
-				s.Expected = append(s.Expected, parseExpectation(at.Filename, at.Line, part))
+				w.expected = append(w.expected, parseExpectation(at.Filename, at.Line, part))
 			}
 		}
 	}

@@ -1,7 +1,6 @@
 package asmnote
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -84,9 +83,11 @@ func (n *annotation) add(src *SourceOp, i int, variant, how string) *Op {
 // onStack finds a map that lives on the stack: of its making only the seed is left,
 // and the control word of an empty group.
 func (n *annotation) onStack(src *SourceOp) {
-	found := -1
+	found, outlined := -1, false
 	n.each(src, func(i int, in *disasm.Inst) bool {
 		switch {
+		case in.Kind == disasm.Call && strings.Contains(in.Sym, mapInit):
+			outlined = true
 		case in.Kind == disasm.Call && (in.Sym == "runtime.rand" || in.Sym == "runtime.rand32" || in.Sym == "runtime.fastrand"):
 			if found < 0 {
 				found = i
@@ -101,12 +102,17 @@ func (n *annotation) onStack(src *SourceOp) {
 		n.note(found, len(n.out.Ops)-1, "the seed of a map on the stack")
 		return
 	}
-	// Never needed: no seed either.
-	if n.ownOp(src) {
+	// A large literal of a package has a function of its own, so that the linker can drop
+	// it with the variable. Else, if there is no seed either, it is not needed.
+	if n.ownOp(src) && !outlined {
 		n.add(src, n.firstAt(src), "none", "no call: the map is not needed, or its making is not told apart")
 		delete(n.a.none, src) // which of both is not known
 	}
 }
+
+// mapInit is in the names of functions that make maps of package variables, since Go
+// 1.21.
+const mapInit = ".map.init."
 
 func (n *annotation) ownOp(src *SourceOp) bool {
 	return slices.Contains(n.own, src)
@@ -122,7 +128,11 @@ func (n *annotation) firstAt(src *SourceOp) int {
 // entries: count or used.
 func (n *annotation) length(src *SourceOp) {
 	at := -1
+	tested := map[string]bool{} // registers that were compared with zero on the line
 	n.each(src, func(i int, in *disasm.Inst) bool {
+		if reg := zeroTested(in); reg != "" {
+			tested[reg] = true
+		}
 		// What is an argument of a call may be a length too; two lengths are two loads.
 		if strings.Contains(n.marks[i].note, string(Len)+" ") || in.Kind != disasm.Plain {
 			return true
@@ -135,8 +145,11 @@ func (n *annotation) length(src *SourceOp) {
 			if o = strings.TrimPrefix(o, "0("); strings.HasPrefix(o, "(") || o != "" && !strings.Contains(o, "(") && strings.HasSuffix(o, ")") {
 				reg := strings.Trim(o, "()")
 				if isRegister(reg) && reg != "SP" && reg != "RSP" && reg != "SB" && reg != "FP" {
-					at = i
-					return false
+					// A map that may be nil is tested first.
+					if at < 0 || tested[reg] {
+						at = i
+					}
+					return !tested[reg]
 				}
 			}
 		}
@@ -157,10 +170,54 @@ func (n *annotation) length(src *SourceOp) {
 	}
 }
 
-// nilCheck finds the test of the map word.
+// zeroTested returns the register that an instruction compares with zero, "memory" for
+// one in memory, "" if it does no such thing.
+func zeroTested(in *disasm.Inst) string {
+	ops := operandsOf(in)
+	if len(ops) < 2 {
+		return ""
+	}
+	zero := func(o string) bool { return o == "$0" || o == "ZR" || o == "X0" || o == "ZERO" || o == "R0" }
+	what := ""
+	switch {
+	case strings.HasPrefix(in.Op, "TEST") && ops[0] == ops[1]:
+		what = ops[0]
+	case strings.HasPrefix(in.Op, "CBZ"), strings.HasPrefix(in.Op, "CBNZ"), in.Op == "BEQZ", in.Op == "BNEZ":
+		what = ops[0]
+	case strings.HasPrefix(in.Op, "CMP") || strings.HasPrefix(in.Op, "CG") || strings.HasPrefix(in.Op, "CLG"):
+		for i, o := range ops[:2] {
+			if zero(o) {
+				what = ops[1-i]
+			}
+		}
+		if len(ops) == 4 && zero(ops[2]) { // CGIJ $8, R2, $0, 16
+			what = ops[1]
+		}
+	case in.Op == "BEQ" || in.Op == "BNE":
+		if what = ops[0]; len(ops) > 2 && zero(ops[0]) {
+			what = ops[1]
+		}
+	}
+	if what != "" && !isRegister(what) {
+		return "memory"
+	}
+	return what
+}
+
+// nilCheck finds the test of the map word, a comparison with zero above all.
 func (n *annotation) nilCheck(src *SourceOp) {
 	at := -1
 	n.each(src, func(i int, in *disasm.Inst) bool {
+		if _, taken := n.marks[i]; !taken && zeroTested(in) != "" {
+			at = i
+			return false
+		}
+		return true
+	})
+	n.each(src, func(i int, in *disasm.Inst) bool {
+		if at >= 0 {
+			return false
+		}
 		if in.Kind == disasm.Branch || strings.HasPrefix(in.Op, "SET") || strings.HasPrefix(in.Op, "CSET") || in.Op == "I64Eqz" || strings.HasPrefix(in.Op, "TEST") ||
 			strings.HasPrefix(in.Op, "SEQZ") || strings.HasPrefix(in.Op, "SNEZ") || strings.HasPrefix(in.Op, "CMP") || in.Op == "SGTU" || strings.HasPrefix(in.Op, "ISEL") ||
 			strings.HasPrefix(in.Op, "LOCGR") || in.Op == "SETBC" || strings.HasPrefix(in.Op, "MOVW.") || in.Op == "I64Ne" {
@@ -178,117 +235,17 @@ func (n *annotation) nilCheck(src *SourceOp) {
 	}
 }
 
-// copyWord finds the store of a map word.
-func (n *annotation) copyWord(src *SourceOp) {
-	store, barrier, address := -1, false, false
-	dst := src.Dst
-	if i := strings.LastIndexByte(dst, '.'); i >= 0 {
-		dst = dst[i+1:]
-	}
-	n.each(src, func(i int, in *disasm.Inst) bool {
-		if in.Sym == "runtime.writeBarrier" || strings.HasPrefix(in.Sym, "runtime.gcWriteBarrier") {
-			barrier = true
-			return true
-		}
-		if in.Kind != disasm.Plain || in.Args == "" {
-			return true
-		}
-		if _, taken := n.marks[i]; taken {
-			return true
-		}
-		ops := operandsOf(in)
-		last := ops[len(ops)-1]
-		ok, base := false, baseOf(last)
-		if i := strings.IndexAny(base, "*<"); i > 0 { // of an index: BX*8, R1<<3
-			base = base[:i]
-		}
-		memory := len(ops) > 1 && isStore(in.Op) && isRegister(base) && base != "SB" && base != "R11" && !strings.Contains(ops[0], "(")
-		if n.a.Target.Arch == "wasm" {
-			memory = in.Op == "I64Store"
-		}
-		switch src.Into {
-		case Global:
-			named := strings.HasSuffix(in.Sym, "."+dst)
-			ok = in.Use == disasm.Store && named
-			// Some machines take the address first.
-			address = address || named && (in.Use == disasm.Addr || in.Use == disasm.GOT)
-			ok = ok || address && memory && in.Sym == ""
-		case Heap:
-			ok = memory && base != "SP" && base != "RSP" && base != "FP"
-		case Field:
-			ok = memory
-		case Local:
-			ok = len(ops) > 1 && strings.HasSuffix(last, "(SP)") && !strings.Contains(ops[0], "(") && isStore(in.Op) && strings.Contains(last, dst+"+") || strings.Contains(last, dst+"-")
-		}
-		if ok {
-			store = i // the last one is behind the barrier
-		}
-		return true
-	})
-	if store < 0 {
-		return
-	}
-	barrier = barrier || (src.Into == Global || src.Into == Heap) && n.guarded(store)
-	how := "one store of one machine word, the header's address"
-	if barrier && src.Into != Local {
-		how = "one store of one machine word, under a write barrier that does nothing unless the collector marks"
-	}
-	op := n.add(src, store, "inline", how)
-	op.Words = 1
-	op.WriteBarrier = barrier && src.Into != Local
-	op.Notes = append(op.Notes, shares(src))
-}
-
-// guarded reports whether a store lies behind the test of a write barrier. Stores in
-// a row share one.
-func (n *annotation) guarded(i int) bool {
-	for back := 0; back < window/2 && i > 0; back++ {
-		i--
-		in := &n.f.Insts[i]
-		switch {
-		case in.Sym == "runtime.writeBarrier":
-			return true
-		case in.Kind == disasm.Call && !strings.HasPrefix(in.Sym, "runtime.gcWriteBarrier"), in.Kind == disasm.CallIndirect, in.Kind == disasm.Return:
-			return false
-		}
-	}
-	return false
-}
-
-func shares(src *SourceOp) string {
-	return fmt.Sprintf("%s and %s then share one header", src.Dst, src.Src)
-}
-
-func isStore(op string) bool {
-	return strings.HasPrefix(op, "MOV") && op != "MOVUPS" || strings.HasPrefix(op, "STP") || strings.HasPrefix(op, "I64Store") || op == "I32Store" || op == "STMG"
-}
-
-// noCopy records a copy that needs no instruction: the word stays where it is, or
-// moves between registers with others.
-func (n *annotation) noCopy(src *SourceOp) {
-	i := n.firstAt(src)
-	how := "no instruction: both names are one register or stack slot from here on"
-	if i >= 0 {
-		how = "no store: the word stays in a register"
-	}
-	if src.Into != Local {
-		how = "no store of its own at this line: it is dead, or joined with another"
-	}
-	op := n.add(src, i, "none", how)
-	if src.Into != Local {
-		delete(n.a.none, src) // which of both is not known
-	}
-	op.Words = 1
-	op.Notes = append(op.Notes, shares(src))
-}
-
 // closure finds where a captured map goes.
 func (n *annotation) closure(src *SourceOp) {
-	heap := -1
+	heap, typed := -1, false
 	n.each(src, func(i int, in *disasm.Inst) bool {
-		if in.Kind == disasm.Call && (in.Sym == "runtime.newobject" || strings.HasPrefix(in.Sym, "runtime.mallocgc")) {
+		// The closure's own type is passed first.
+		if in.Use == disasm.Addr && strings.Contains(in.Sym, "noalg.struct { F uintptr") {
+			typed = true
+		}
+		if in.Kind == disasm.Call && (in.Sym == "runtime.newobject" || strings.HasPrefix(in.Sym, "runtime.mallocgc")) && (heap < 0 || typed) {
 			heap = i
-			return false
+			return !typed
 		}
 		return true
 	})

@@ -48,7 +48,7 @@ type Op struct {
 	// inline, none where there is no call.
 	Variant string `json:"variant"`
 	Why     string `json:"why"`   // why this routine
-	Words   int    `json:"words"` // machine words that a copy moves: 1; 0 for other kinds
+	Words   int    `json:"words"` // map words that a copy moves: 1, more if a value holds several; 0 for other kinds
 	// WriteBarrier says that the operation stores a pointer under a write barrier.
 	WriteBarrier bool     `json:"write_barrier"`
 	Args         []Arg    `json:"args,omitempty"`
@@ -115,6 +115,8 @@ type Func struct {
 	// was not asked for text.
 	Insts []Inst `json:"insts,omitempty"`
 	Pkg   string `json:"-"`
+	// Relative says that PCs count from the start of the function: it is of a listing.
+	Relative bool `json:"-"`
 	// Unmatched counts the calls of map routines for which the source has no
 	// operation at that place.
 	Unmatched int `json:"-"`

@@ -17,6 +17,15 @@ type routine struct {
 	grows   bool
 }
 
+// IsRoutine reports whether a symbol is a routine that carries out map operations.
+func IsRoutine(sym []byte) bool {
+	if len(sym) < len("maps.clone") || sym[0] != 'r' && sym[0] != 'm' {
+		return false
+	}
+	_, ok := routineOf(string(sym))
+	return ok
+}
+
 // routineOf returns the routine of a symbol. The set is that of
 // cmd/compile/internal/typecheck/builtin.go in Go 1.18 to 1.27, and maps.clone.
 // Routines that only the runtime and package reflect call are none.

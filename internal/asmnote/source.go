@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"go/types"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -30,10 +31,8 @@ type SourceOp struct {
 
 	// Entries are the lines of a literal's entries.
 	Entries []int
-	// Into says where the map word of a copy goes.
-	Into Place
-	// Dst and Src are both sides of a copy.
-	Dst, Src string
+	// Copy says more of a copy, nil for other kinds.
+	Copy *CopyOf
 	// Idiom marks a range loop that deletes every key, and nothing else.
 	Idiom bool
 	// Sub marks an operation that the compiler makes part of another: the read in
@@ -49,6 +48,28 @@ type SourceOp struct {
 	choice choice
 	hints  []Hint
 }
+
+// A CopyOf is what a map assignment moves from where to where.
+type CopyOf struct {
+	Into     Place
+	What     Copied
+	Dst, Src string // both sides, conversions left out
+	// Fields are the paths of the map words in a value that holds some; nil for a map.
+	Fields []string
+	// DstOff and SrcOff are how many bytes behind a pointer both sides lie, -1 if they
+	// are no such fields.
+	DstOff, SrcOff int
+}
+
+// Copied is what is assigned.
+type Copied string
+
+// What is assigned.
+const (
+	CopyMap    Copied = "map"    // a map that exists, or a value that holds some
+	CopyNil    Copied = "nil"    //
+	CopyResult Copied = "result" // of a call
+)
 
 // A Place is what kind of variable a map word is stored in.
 type Place string
@@ -106,26 +127,38 @@ func (s *Source) Sizes() types.Sizes { return s.sizes }
 // Types, Defs and Uses, exactly the map operations are found; without it
 // everything that may be one by its form. names are further names for the file.
 func (s *Source) AddFile(fset *token.FileSet, f *ast.File, info *types.Info, names ...string) {
-	tf := fset.File(f.FileStart)
-	if tf == nil {
-		return
+	if tf := fset.File(f.FileStart); tf != nil {
+		s.take(s.walk(fset, tf, f, info), names)
 	}
-	w := &walker{s: s, fset: fset, info: info, tokens: tf, out: map[string]*sourceFile{}, names: names}
-	w.file(f)
+}
+
+// take takes what a walker has found.
+func (s *Source) take(w *walker, names []string) {
+	s.Ops = append(s.Ops, w.ops...)
+	s.Expected = append(s.Expected, w.expected...)
+	own := w.tokens.Name()
 	for name, sf := range w.out {
 		s.files[name] = sf
 		// The parser takes what //line says from the file's directory, the compiler as
 		// it is.
-		if rel, err := filepath.Rel(filepath.Dir(tf.Name()), name); err == nil && name != tf.Name() {
+		if rel, err := filepath.Rel(filepath.Dir(own), name); err == nil && name != own {
 			s.files[rel] = sf
 		}
 	}
 	// The file as it is may be named in other ways; what //line says is as it is.
-	if sf := w.out[tf.Name()]; sf != nil {
+	if sf := w.out[own]; sf != nil {
 		for _, n := range names {
 			s.files[n] = sf
 		}
 	}
+}
+
+// Merge takes over what another Source, for the same target, knows of type-checked
+// files. They then share it.
+func (s *Source) Merge(from *Source) {
+	maps.Copy(s.files, from.files)
+	s.Ops = append(s.Ops, from.Ops...)
+	s.Expected = append(s.Expected, from.Expected...)
 }
 
 // declared returns the functions that are declared at a position, in a file that is
@@ -143,6 +176,16 @@ func (s *Source) known(file string) *sourceFile {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.files[file]
+}
+
+// Concerns reports whether code at a position may hold an operation of the
+// type-checked files, or belongs to the declaration of a function that has some.
+func (s *Source) Concerns(file string, line int) bool {
+	sf := s.known(file)
+	if sf == nil {
+		return false
+	}
+	return len(sf.lines[line]) > 0 || slices.ContainsFunc(sf.funcs[line], func(f *SourceFunc) bool { return len(f.Ops) > 0 })
 }
 
 // at returns the operations at a position, for a call: the file is parsed if it was
@@ -191,23 +234,32 @@ func (s *Source) SetResolve(fn func(string) string) { s.resolve = fn }
 
 // A walker collects the operations of one file.
 type walker struct {
-	s      *Source
+	target Target
+	sizes  types.Sizes
 	fset   *token.FileSet
 	info   *types.Info
 	tokens *token.File
-	names  []string
-	out    map[string]*sourceFile
-	stack  []ast.Node
-	funcs  []*SourceFunc
-	sub    map[ast.Expr]bool // parts of other operations
-	done   map[ast.Expr]bool
-	later  map[token.Pos][]Hint // of operations that are not recorded yet
-	name   string               // of the last map type, if it is a defined one
+
+	out      map[string]*sourceFile // by the names that //line gives, and its own
+	ops      []*SourceOp
+	expected []Expectation
+
+	stack []ast.Node
+	funcs []*SourceFunc
+	sub   map[ast.Expr]bool // parts of other operations
+	done  map[ast.Expr]bool
+	later map[token.Pos][]Hint // of operations that are not recorded yet
+	name  string               // of the last map type, if it is a defined one
 }
 
-func (w *walker) file(f *ast.File) {
-	w.sub, w.done, w.later = map[ast.Expr]bool{}, map[ast.Expr]bool{}, map[token.Pos][]Hint{}
-	w.fileOf(w.tokens.Name())
+// walk finds what is in a file. It only reads s.
+func (s *Source) walk(fset *token.FileSet, tf *token.File, f *ast.File, info *types.Info) *walker {
+	w := &walker{target: s.target, sizes: s.sizes, fset: fset, info: info, tokens: tf, out: map[string]*sourceFile{},
+		sub: map[ast.Expr]bool{}, done: map[ast.Expr]bool{}, later: map[token.Pos][]Hint{}}
+	w.fileOf(tf.Name())
+	if info != nil {
+		w.expect(f)
+	}
 	ast.Inspect(f, func(n ast.Node) bool {
 		if n == nil {
 			switch w.stack[len(w.stack)-1].(type) {
@@ -222,6 +274,7 @@ func (w *walker) file(f *ast.File) {
 		w.node(n)
 		return true
 	})
+	return w
 }
 
 func (w *walker) fileOf(name string) *sourceFile {
@@ -317,7 +370,7 @@ func asMap(t types.Type) *types.Map {
 // add records an operation at a node's position.
 func (w *walker) add(kind Kind, pos token.Pos, n ast.Node, m *types.Map, expr string) *SourceOp {
 	at := w.position(pos)
-	op := &SourceOp{Kind: kind, File: at.Filename, Line: at.Line, Col: at.Column, Last: w.position(n.End()).Line, Expr: shorten(expr), Typed: w.info != nil}
+	op := &SourceOp{Kind: kind, File: at.Filename, Line: at.Line, Col: at.Column, Last: w.position(n.End()).Line, Expr: shorten(cgoNames(expr)), Typed: w.info != nil}
 	if len(w.funcs) > 0 {
 		op.Func = w.funcs[len(w.funcs)-1]
 		op.Func.Ops = append(op.Func.Ops, op)
@@ -328,13 +381,13 @@ func (w *walker) add(kind Kind, pos token.Pos, n ast.Node, m *types.Map, expr st
 			op.MapType = op.Under
 		}
 		op.Generic = hasTypeParam(m.Key()) || hasTypeParam(m.Elem())
-		op.choice = w.s.target.choose(m, w.s.sizes)
+		op.choice = w.target.choose(m, w.sizes)
 	}
 	op.hints = w.later[pos]
 	sf := w.fileOf(at.Filename)
 	sf.lines[at.Line] = append(sf.lines[at.Line], op)
 	if w.info != nil {
-		w.s.Ops = append(w.s.Ops, op)
+		w.ops = append(w.ops, op)
 	}
 	return op
 }

@@ -15,6 +15,15 @@ func typeName(t types.Type) string {
 	return w.String()
 }
 
+// cgoNames writes names that cgo has made as the source has them, as the go command
+// does in the listing.
+func cgoNames(s string) string {
+	if !strings.Contains(s, "_C") {
+		return s
+	}
+	return strings.NewReplacer("_Ctype_", "C.", "(_Cfunc_", "(C.", "_Cfunc_", "C.").Replace(s)
+}
+
 type typeWriter struct{ strings.Builder }
 
 func (w *typeWriter) typ(t types.Type, depth int) {
@@ -28,7 +37,7 @@ func (w *typeWriter) typ(t types.Type, depth int) {
 		if p := t.Obj().Pkg(); p != nil {
 			w.WriteString(p.Path() + ".")
 		}
-		w.WriteString(t.Obj().Name())
+		w.WriteString(cgoNames(t.Obj().Name()))
 		for i, n := 0, t.TypeArgs().Len(); i < n; i++ {
 			w.WriteByte("[,"[min(i, 1)])
 			w.typ(t.TypeArgs().At(i), depth)

@@ -53,8 +53,8 @@ func (w *walker) node(n ast.Node) {
 	case *ast.KeyValueExpr:
 		// A field of a struct literal that takes an existing map.
 		if lit, ok := w.parent(0).(*ast.CompositeLit); ok && w.info != nil {
-			if _, isStruct := under(w.info.TypeOf(lit)).(*types.Struct); isStruct {
-				w.copied(n.Key, n.Value, n, Field)
+			if st, isStruct := under(w.info.TypeOf(lit)).(*types.Struct); isStruct {
+				w.intoField(st, w.info.Uses[identOf(n.Key)], n.Key, n.Value, n)
 			}
 		}
 	case *ast.BlockStmt:
@@ -169,72 +169,6 @@ func (w *walker) declaration(n *ast.ValueSpec) {
 	}
 }
 
-// placeOf says what kind of variable an expression is.
-func (w *walker) placeOf(e ast.Expr) Place {
-	switch x := ast.Unparen(e).(type) {
-	case *ast.Ident:
-		if w.info != nil {
-			if v, ok := w.info.ObjectOf(x).(*types.Var); ok && v.Pkg() != nil && v.Parent() == v.Pkg().Scope() {
-				return Global
-			}
-		}
-		return Local
-	case *ast.SelectorExpr:
-		if w.info == nil {
-			return Heap
-		}
-		if _, ok := w.info.Selections[x]; !ok {
-			return Global // of another package
-		}
-		if under(w.info.TypeOf(x.X)) != nil {
-			if _, ptr := under(w.info.TypeOf(x.X)).(*types.Pointer); ptr {
-				return Heap
-			}
-		}
-		return w.placeOf(x.X)
-	}
-	return Heap
-}
-
-// copied records a = b where b is a map that exists: a variable, a field, what a
-// pointer points at or an element.
-func (w *walker) copied(dst, src ast.Expr, n ast.Node, at Place) {
-	if w.info == nil {
-		return
-	}
-	switch x := ast.Unparen(src).(type) {
-	case *ast.Ident:
-		if x.Name == "nil" {
-			return
-		}
-	case *ast.SelectorExpr, *ast.StarExpr:
-	case *ast.IndexExpr:
-	default:
-		return
-	}
-	m, _ := w.mapOf(src)
-	if m == nil || w.info.Types[src].IsType() {
-		return
-	}
-	if id, ok := dst.(*ast.Ident); ok && id.Name == "_" {
-		return
-	}
-	if x, _, ok := w.indexed(dst); ok && w.done[x] {
-		return // an assignment into a map
-	}
-	if t := w.info.TypeOf(dst); t != nil && asMap(t) == nil {
-		return // into an interface
-	}
-	m, _ = w.mapOf(src) // the last one that was looked at
-	pos := dst.Pos()
-	if !pos.IsValid() {
-		pos = src.Pos()
-	}
-	op := w.add(Copy, pos, n, m, types.ExprString(dst)+" = "+types.ExprString(src))
-	op.Into, op.Dst, op.Src = at, types.ExprString(dst), types.ExprString(src)
-	w.also(op, w.position(src.Pos()).Line)
-}
-
 func (w *walker) call(n *ast.CallExpr) {
 	fun := ast.Unparen(n.Fun)
 	name, builtin := "", true
@@ -316,7 +250,7 @@ func (w *walker) literal(n *ast.CompositeLit) {
 			if st, ok := under(w.info.TypeOf(n)).(*types.Struct); ok {
 				for i, e := range n.Elts { // fields without names
 					if _, named := e.(*ast.KeyValueExpr); !named && i < st.NumFields() {
-						w.copied(ast.NewIdent(st.Field(i).Name()), e, e, Field)
+						w.intoField(st, st.Field(i), ast.NewIdent(st.Field(i).Name()), e, e)
 					}
 				}
 			}

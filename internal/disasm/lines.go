@@ -84,12 +84,14 @@ func (r *Reader) start(line []byte) {
 	}
 	f := &r.cur
 	r.open, r.wasm = true, false
-	r.text, r.args, r.rels = r.text[:0], r.args[:0], r.rels[:0]
+	r.text, r.args, r.codes, r.rels = r.text[:0], r.args[:0], r.codes[:0], r.rels[:0]
 
 	i := sizeField(line)
 	alignAt, argsAt := -1, -1
-	for n, field := range strings.Fields(string(line[i+1:])) {
-		key, value, _ := strings.Cut(field, "=")
+	n := -1
+	for field := range bytes.FieldsSeq(line[i+1:]) {
+		n++
+		key, value, _ := strings.Cut(string(field), "=")
 		v, ok := parseField(value)
 		switch {
 		case key == "leaf":
@@ -264,12 +266,7 @@ func (r *Reader) inst(rest []byte, pc uint64) bool {
 	rest = rest[i+2:]
 	n := len(r.lastText)
 	if n == 0 || len(rest) < n+2 || rest[n] != ')' || rest[n+1] != '\t' || !bytes.Equal(rest[:n], r.lastText) {
-		// A tab follows the position; only a file's name may hold one before it.
-		n = bytes.IndexByte(rest, '\t')
-		if n < 1 || rest[n-1] != ')' {
-			n = bytes.LastIndex(rest, []byte(")\t")) + 1
-		}
-		if n--; n < 0 || !r.position(rest[:n]) {
+		if n = endOfPosition(rest); n < 0 || !r.position(rest[:n]) {
 			return false
 		}
 	}
@@ -290,8 +287,17 @@ func (r *Reader) inst(rest []byte, pc uint64) bool {
 	r.lastOp.seen++
 	r.wasm = r.wasm || r.lastOp.wasm
 	r.cur.Insts = append(r.cur.Insts, Inst{PC: pc, Op: r.lastOp.name, File: r.last.file, Line: r.last.line, Orig: r.last.orig})
-	r.args = append(r.args, r.keep(args))
+	r.args, r.codes = append(r.args, r.keep(args)), append(r.codes, r.lastOp)
 	return true
+}
+
+// endOfPosition returns where the ")" behind a position is, -1 if it is missing. A tab
+// follows it; only a file's name may hold one before.
+func endOfPosition(rest []byte) int {
+	if n := bytes.IndexByte(rest, '\t'); n > 0 && rest[n-1] == ')' {
+		return n - 1
+	}
+	return bytes.LastIndex(rest, []byte(")\t"))
 }
 
 func (r *Reader) opcode(name []byte) *opcode {

@@ -118,7 +118,7 @@ func (r *Reader) finish() *Func {
 	end := uint64(len(f.Code))
 	for i := len(f.Insts) - 1; i >= 0; i-- {
 		in := &f.Insts[i]
-		r.understand(in, arch)
+		r.understand(in, r.codes[i], arch)
 		if end >= in.PC && in.Kind != Pseudo && !r.wasm {
 			in.Len = int(end - in.PC)
 			end = in.PC
@@ -145,12 +145,7 @@ func (r *Reader) finish() *Func {
 }
 
 // understand finds out what an instruction does, from its mnemonic and operands.
-func (r *Reader) understand(in *Inst, arch string) {
-	op := r.lastOp
-	if op == nil || op.name != in.Op {
-		op = r.opcode([]byte(in.Op))
-		r.lastOp = op
-	}
+func (r *Reader) understand(in *Inst, op *opcode, arch string) {
 	if op.class == pseudo {
 		in.Kind = Pseudo
 		return

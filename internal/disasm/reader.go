@@ -44,10 +44,11 @@ type Reader struct {
 
 	pkg   string
 	cur   Func
-	open  bool   // cur holds a symbol that is not delivered yet
-	text  []byte // the strings of cur, one after the other
-	name  span   // of cur.Name, in text
-	args  []span // of cur.Insts
+	open  bool      // cur holds a symbol that is not delivered yet
+	text  []byte    // the strings of cur, one after the other
+	name  span      // of cur.Name, in text
+	args  []span    // of cur.Insts
+	codes []*opcode // likewise
 	rels  []relocText
 	wasm  bool // cur has instructions of WebAssembly
 	kinds map[string]string
@@ -118,6 +119,13 @@ func NewReader(src io.Reader) *Reader {
 		ops:   map[string]*opcode{},
 		types: map[string]*relocType{},
 	}
+}
+
+// Reset makes the Reader read another listing, of the same compiler. It keeps its
+// memory, and what it has learnt of the architecture.
+func (r *Reader) Reset(src io.Reader) {
+	r.src, r.srcErr, r.pos, r.end = src, nil, 0, 0
+	r.open, r.pkg, r.stats = false, "", ListingStats{}
 }
 
 // Stats returns the counts of what was read so far.

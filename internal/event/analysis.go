@@ -21,10 +21,11 @@ type Analysis struct {
 	// made at the same place, because there were more than MaxLives.
 	Folded uint64
 
-	at    map[hmap.Addr]*Life
-	seeds map[uint64]*Life // of Swiss maps; nil for a seed that a map has in common with its clones
-	folds map[foldKey]*Life
-	cache []cached
+	at     map[hmap.Addr]*Life
+	seeds  map[uint64]*Life // of Swiss maps; nil for a seed that a map has in common with its clones
+	folds  map[foldKey]*Life
+	cache  []cached
+	recent *cached // of the last event
 }
 
 // NumOps is one more than the largest Op.
@@ -154,9 +155,6 @@ func (a *Analysis) Add(e *Event) {
 	if a.Events == 0 {
 		a.FirstT = e.T
 	}
-	a.Events++
-	a.Ops[op]++
-	a.LastT = max(a.LastT, e.T)
 	site := e.Site
 	if op.Growth() && len(site.PCs) == 1 {
 		// The growing function was called by the runtime; who called that is the last
@@ -177,26 +175,12 @@ func (a *Analysis) Add(e *Event) {
 		c.share = share(l.Goroutines, e.Goroutine)
 		c.whole = share(a.Goroutines, e.Goroutine)
 	}
-	c.inOne.N++
-	c.inAll.N++
-	l.Ops[op]++
-	switch {
-	case op.Writes():
-		c.share.Writes++
-		c.whole.Writes++
-	case op.Reads():
-		c.share.Reads++
-		c.whole.Reads++
-	}
-	l.LastT = max(l.LastT, e.T)
 	if l.Type == nil {
 		l.Type = e.Type
 	}
+	n := int64(-1)
 	if e.Header.Addr != 0 {
-		l.Len = e.Header.Len()
-		if l.Len > l.MaxLen && l.Len < 1<<40 {
-			l.MaxLen = l.Len
-		}
+		n = e.Header.Len()
 		l.seed = seed(e)
 	}
 	if op == Clone && e.Header.Generation == hmap.Swiss && len(a.seeds) < MaxLives {
@@ -206,18 +190,72 @@ func (a *Analysis) Add(e *Event) {
 	if e.Concurrent() {
 		a.conflict(l, e, this)
 	}
+	a.tally(c, n, this)
 	switch {
 	case op == Evacuate:
 		l.evacuate(e)
 	case op.Growth():
 		a.grow(l, e, site)
-	default:
-		l.last = this
-		if op.Writes() {
-			if l.lastWrite.Goroutine != this.Goroutine {
-				l.other = l.lastWrite
-			}
-			l.lastWrite = this
+	}
+	a.recent = c
+}
+
+// tally counts an operation, with n entries in the map, -1 if that is not known.
+func (a *Analysis) tally(c *cached, n int64, this Touch) {
+	l, op := c.life, c.op
+	a.Events++
+	a.Ops[op]++
+	a.LastT = max(a.LastT, this.T)
+	l.LastT = max(l.LastT, this.T)
+	c.inOne.N++
+	c.inAll.N++
+	l.Ops[op]++
+	if n >= 0 {
+		l.Len = n
+		if n > l.MaxLen && n < 1<<40 {
+			l.MaxLen = n
+		}
+	}
+	switch {
+	case op.Growth():
+		return
+	case op.Writes():
+		c.share.Writes++
+		c.whole.Writes++
+		if l.lastWrite.Goroutine != this.Goroutine {
+			l.other = l.lastWrite
+		}
+		l.lastWrite = this
+	case op.Reads():
+		c.share.Reads++
+		c.whole.Reads++
+	}
+	l.last = this
+}
+
+// usual is what came up lately: events like it, on a map that is still the same, are
+// only counted.
+type usual struct {
+	last Raw
+	seed uint64
+	cached
+}
+
+// AddAll adds events that have neither stacks nor keys to a, as Add does what Event
+// makes of them. ns converts a reading of the clock to nanoseconds.
+func (as *Assembler) AddAll(a *Analysis, rs []Raw, ns func(clock uint64) int64) {
+	for i := range rs {
+		r := &rs[i]
+		u := &as.usual[recentAt(r)]
+		if l := u.life; l != nil && u.last.like(r) && l.seed == u.seed && !l.ended && uint64(l.Addr) == r.Map {
+			a.tally(&u.cached, int64(header0(r)), Touch{ns(r.Clock), int64(r.Goroutine), u.op, u.site})
+			continue
+		}
+		e := as.Event(r, nil, nil, ns(r.Clock))
+		a.Add(e)
+		u.life = nil
+		if e.Header.Addr != 0 && e.Func.Op != Make && !e.Func.Op.Growth() && !e.Concurrent() {
+			*u = usual{*r, seed(e), *a.recent}
 		}
 	}
 }
@@ -301,7 +339,7 @@ func (a *Analysis) moved(e *Event) *Life {
 		return nil
 	}
 	l := a.seeds[e.Header.Seed]
-	if l == nil || l.ended || l.gone || l.Type != e.Type || l.Addr == e.Map {
+	if l == nil || l.gone || l.Type != e.Type || l.Addr == e.Map && !l.ended {
 		return nil
 	}
 	for g := range l.Goroutines {
@@ -309,10 +347,12 @@ func (a *Analysis) moved(e *Event) *Life {
 			return nil
 		}
 	}
+	// A map that came to where this one had been may have ended its life too early.
+	l.ended = false
 	if a.at[l.Addr] == l {
 		delete(a.at, l.Addr)
 	}
-	if old := a.at[e.Map]; old != nil {
+	if old := a.at[e.Map]; old != nil && old != l {
 		old.ended = true
 	}
 	l.Addr = e.Map
@@ -457,6 +497,72 @@ func (l *Life) Total() uint64 {
 		}
 	}
 	return n
+}
+
+// Snapshot returns an Analysis of its own with the n hottest lives and all sites, as they
+// are now. Sites and types are those of in, so that they can be named while events are
+// added here. It takes some milliseconds with MaxLives lives.
+func (a *Analysis) Snapshot(n int, in *Interner) *Analysis {
+	out := &Analysis{Events: a.Events, Ops: a.Ops, FirstT: a.FirstT, LastT: a.LastT, Goroutines: a.Goroutines, Folded: a.Folded}
+	site := func(s *Site) *Site {
+		if s == nil {
+			return nil
+		}
+		return in.Site(s.PCs...)
+	}
+	sites := func(of map[SiteOp]*SiteCount) map[SiteOp]*SiteCount {
+		to := make(map[SiteOp]*SiteCount, len(of))
+		for so, c := range of {
+			*count(to, site(so.Site), so.Op) = *c
+		}
+		return to
+	}
+	out.Sites = sites(a.Sites)
+	out.Goroutines = make(map[int64]*Share, len(a.Goroutines))
+	for g, s := range a.Goroutines {
+		*share(out.Goroutines, g) = *s
+	}
+	type ranked struct {
+		l *Life
+		n uint64
+	}
+	var top []ranked // the hottest first
+	for _, l := range a.Lives {
+		r := ranked{l, l.Total()}
+		if l.gone || len(top) == n && r.n <= top[n-1].n {
+			continue
+		}
+		i, _ := slices.BinarySearchFunc(top, r, func(x, y ranked) int {
+			if x.n >= y.n {
+				return -1
+			}
+			return 1
+		})
+		top = slices.Insert(top, i, r)[:min(n, len(top)+1)]
+	}
+	for _, r := range top {
+		l := *r.l
+		l.Made, l.Sites = site(l.Made), sites(l.Sites)
+		if l.Type != nil {
+			l.Type = in.Type(uint64(l.Type.Addr))
+		}
+		l.Goroutines = make(map[int64]*Share, len(r.l.Goroutines))
+		for g, s := range r.l.Goroutines {
+			*share(l.Goroutines, g) = *s
+		}
+		l.Growths = slices.Clone(l.Growths)
+		for i := range l.Growths {
+			l.Growths[i].Site = site(l.Growths[i].Site)
+		}
+		l.Conflicts = slices.Clone(l.Conflicts)
+		for i := range l.Conflicts {
+			c := &l.Conflicts[i]
+			c.A.Site, c.B.Site = site(c.A.Site), site(c.B.Site)
+		}
+		l.evacuated = nil
+		out.Lives = append(out.Lives, &l)
+	}
+	return out
 }
 
 // Hottest returns the lives with the most operations first; equals by their first

@@ -104,6 +104,26 @@ func TestClone(t *testing.T) {
 	}
 }
 
+// TestMovedAway: the maps of two stacks change places before the first of them is seen
+// again; no map is taken for a third one.
+func TestMovedAway(t *testing.T) {
+	s := newStory(t, hmap.Swiss)
+	a, b := hmap.Header{Addr: 0xa000, Seed: 1, Used: 3}, hmap.Header{Addr: 0xb000, Seed: 2, Used: 3}
+	s.add(assign64, 1, 11, a, nil)
+	s.add(assign64, 2, 12, b, nil)
+	b.Addr = 0xa000 // a has moved, but that was not seen yet
+	s.add(assign64, 2, 12, b, nil)
+	a.Addr = 0xc000
+	s.add(assign64, 1, 11, a, nil)
+	a.Addr, b.Addr = 0xa000, 0xc000
+	s.add(assign64, 1, 11, a, nil)
+	s.add(assign64, 2, 12, b, nil)
+	s.add(assign64, 1, 11, a, nil)
+	if len(s.a.Lives) != 2 || s.a.Lives[0].Ops[event.Assign] != 4 || s.a.Lives[1].Ops[event.Assign] != 3 {
+		t.Errorf("%d lives: %+v", len(s.a.Lives), s.a.Lives)
+	}
+}
+
 // TestConcurrent: only a header that says so proves that a writer was inside, and the
 // writer is the last one of another goroutine.
 func TestConcurrent(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"testing"
 
 	"hmaptools/internal/event"
@@ -233,7 +234,7 @@ func TestCutAndDamaged(t *testing.T) {
 	if !errors.As(err, &d) || n < 84_464-1 || n > 100_000 {
 		t.Errorf("damaged: %d events, error %v; want those of two of three blocks", n, err)
 	}
-	for _, bad := range []string{"", "hello", "\x7fELF and more", "hmaprec\x02"} {
+	for _, bad := range []string{"", "hello", "\x7fELF and more", "hmaprec\x01"} {
 		var not *event.NotRecordingError
 		if _, err := read([]byte(bad)); !errors.As(err, &not) {
 			t.Errorf("%q: %v, want a NotRecordingError", bad, err)
@@ -294,6 +295,71 @@ func TestAssembler(t *testing.T) {
 	}
 }
 
+// TestAddAll: events that come many at a time are recorded and analysed as they are one
+// by one.
+func TestAddAll(t *testing.T) {
+	for _, gen := range []hmap.Generation{hmap.Swiss, hmap.Classic} {
+		m := meta(gen)
+		all := append(raws(t, m, 3000), loop(t, m, 150_000)...)
+		src := &source{clock: clock0}
+		var files [2]bytes.Buffer
+		var analyses [2]*event.Analysis
+		ns := func(clock uint64) int64 { return int64(clock-clock0) / 4 }
+		for i := range files {
+			w, err := event.NewWriter(&files[i], m, src)
+			if err != nil {
+				t.Fatal(err)
+			}
+			as := event.NewAssembler(m)
+			analyses[i] = event.NewAnalysis()
+			if i == 0 {
+				for j := range all {
+					w.Add(&all[j], nil, nil)
+					analyses[i].Add(as.Event(&all[j], nil, nil, ns(all[j].Clock)))
+				}
+			} else {
+				for rest := all; len(rest) > 0; {
+					n := min(len(rest), 1+len(rest)%1000)
+					w.AddAll(rest[:n])
+					as.AddAll(analyses[i], rest[:n], ns)
+					rest = rest[n:]
+				}
+			}
+			if err := w.Close(event.End{}); err != nil {
+				t.Fatal(err)
+			}
+			analyses[i].Close()
+		}
+		var events [2][]string
+		for i := range files {
+			r, err := event.NewReader(&files[i])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := r.Read(func(e *event.Event) error {
+				events[i] = append(events[i], fmt.Sprint(e.T, e.Func.Sym, e.Map, e.Type, e.Goroutine, e.Thread, e.Site.PCs, e.Header, e.Arg, e.Table))
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(events[0]) != len(all) || !slices.Equal(events[0], events[1]) {
+			t.Errorf("%v: %d and %d events, not the same", gen, len(events[0]), len(events[1]))
+		}
+		one, many := analyses[0], analyses[1]
+		if one.Events != many.Events || one.Ops != many.Ops || one.LastT != many.LastT || len(one.Lives) != len(many.Lives) || len(one.Sites) != len(many.Sites) {
+			t.Fatalf("%v: %+v, want %+v", gen, many, one)
+		}
+		for i, l := range one.Lives {
+			k := many.Lives[i]
+			if l.Addr != k.Addr || l.Ops != k.Ops || l.Len != k.Len || l.MaxLen != k.MaxLen || l.LastT != k.LastT || l.Grown != k.Grown || l.Conflicting != k.Conflicting ||
+				!reflect.DeepEqual(l.Goroutines, k.Goroutines) || len(l.Sites) != len(k.Sites) {
+				t.Errorf("%v: life %d: %+v, want %+v", gen, i, k, l)
+			}
+		}
+	}
+}
+
 func FuzzReader(f *testing.F) {
 	m := meta(hmap.Swiss)
 	f.Add(record(f, m, raws(f, m, 300)))
@@ -303,7 +369,6 @@ func FuzzReader(f *testing.F) {
 		if err != nil {
 			return
 		}
-		defer r.Close()
 		a := event.NewAnalysis()
 		n := 0
 		_ = r.Read(func(e *event.Event) error {
@@ -357,12 +422,29 @@ func BenchmarkAddLoop(b *testing.B) {
 	}
 }
 
+func BenchmarkAddAllLoop(b *testing.B) {
+	m := meta(hmap.Swiss)
+	all := loop(b, m, 1<<11)
+	w, err := event.NewWriter(io.Discard, m, &source{clock: clock0 + 1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i := 0; i < b.N; i += 1 << 10 {
+		w.AddAll(all[i&(1<<11-1):][:1<<10])
+	}
+	b.StopTimer()
+	if err := w.Close(event.End{}); err != nil {
+		b.Fatal(err)
+	}
+}
+
 func BenchmarkAnalysisLoop(b *testing.B) {
 	m := meta(hmap.Swiss)
-	all := loop(b, m, 1<<16)
+	all := loop(b, m, 1<<11)
 	as, a := event.NewAssembler(m), event.NewAnalysis()
-	for i := range b.N {
-		a.Add(as.Event(&all[i&(1<<16-1)], nil, nil, int64(i)))
+	ns := func(clock uint64) int64 { return int64(clock) }
+	for i := 0; i < b.N; i += 1 << 10 {
+		as.AddAll(a, all[i&(1<<11-1):][:1<<10], ns)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"unsafe"
 
 	"hmaptools/internal/hmap"
 )
@@ -30,6 +31,25 @@ const HeaderBytes = 56
 
 // RawBytes is the size of a Raw.
 const RawBytes = 128
+
+// like reports whether two events have the same function, thread, goroutine, type, map
+// and caller, and the same header but for its first word. The bytes of a header that no
+// version has are zero, or whatever was in the slot before.
+func (r *Raw) like(s *Raw) bool {
+	x, y := (*[RawBytes / 8]uint64)(unsafe.Pointer(r)), (*[RawBytes / 8]uint64)(unsafe.Pointer(s))
+	return x[2]^y[2]|x[3]^y[3]|x[4]^y[4]|x[5]^y[5]|x[6]^y[6]|
+		x[10]^y[10]|x[11]^y[11]|x[12]^y[12]|x[13]^y[13]|x[14]^y[14]|x[15]^y[15] == 0
+}
+
+// header0 is the first word of the header, the number of entries.
+func header0(r *Raw) uint64 { return binary.LittleEndian.Uint64(r.Header[:]) }
+
+// recentCombos is how many places there are for what came up lately, by recentAt.
+const recentCombos = 1 << 8
+
+func recentAt(r *Raw) uint8 {
+	return uint8((r.Map>>4 ^ r.Caller ^ r.Goroutine<<8 ^ uint64(r.Func)<<16) * 0x9e3779b97f4a7c15 >> 56)
+}
 
 // Layout says where the fields of a header lie in Raw.Header.
 type Layout struct {
@@ -118,6 +138,7 @@ type Assembler struct {
 	headers *headerDecoder
 	cache   []assembled
 	recent  [64]recentHeader
+	usual   [recentCombos]usual
 	ev      Event
 }
 
@@ -182,6 +203,22 @@ func (a *Assembler) Event(r *Raw, stack []uint64, key []byte, t int64) *Event {
 		e.Table = UnpackTable(r.Arg2)
 	}
 	return e
+}
+
+// sameRest reports whether two headers are the same but for their first word. The
+// bytes behind Layout.Size are zero, or whatever was in the slot before.
+func sameRest(a, b *[HeaderBytes]byte) bool {
+	// By words: a comparison of arrays is a call.
+	x, y := (*[HeaderBytes / 8]uint64)(unsafe.Pointer(a)), (*[HeaderBytes / 8]uint64)(unsafe.Pointer(b))
+	return x[1]^y[1]|x[2]^y[2]|x[3]^y[3]|x[4]^y[4]|x[5]^y[5]|x[6]^y[6] == 0
+}
+
+// Header decodes the Size bytes of the header at addr.
+func (l *Layout) Header(addr hmap.Addr, raw []byte) (h hmap.Header) {
+	var all [HeaderBytes]byte
+	copy(all[:], raw)
+	newHeaderDecoder(l).decode(&h, addr, all[:])
+	return h
 }
 
 // headerDecoder decodes headers of one layout.

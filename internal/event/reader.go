@@ -9,7 +9,7 @@ import (
 	"io"
 	"slices"
 
-	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/compress/s2"
 
 	"hmaptools/internal/hmap"
 )
@@ -18,7 +18,6 @@ import (
 type Reader struct {
 	meta    *Meta
 	in      *bufio.Reader
-	dec     *zstd.Decoder
 	off     int64 // of the next byte
 	packed  []byte
 	raw     []byte
@@ -29,6 +28,7 @@ type Reader struct {
 	last    int64 // time of the last block
 
 	names   Interner
+	combos  []readCombo // of the block
 	headers *headerDecoder
 	ev      Event
 }
@@ -91,11 +91,7 @@ func (in *Interner) Add(s Symbols) {
 // NewReader reads the beginning of a recording, up to its Meta. It fails with a
 // *NotRecordingError, or as Read does.
 func NewReader(r io.Reader) (*Reader, error) {
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(blockBytesMax), zstd.WithDecodeAllCapLimit(true))
-	if err != nil {
-		return nil, fmt.Errorf("read recording: %w", err)
-	}
-	rd := &Reader{in: bufio.NewReaderSize(r, 1<<20), dec: dec, names: *NewInterner()}
+	rd := &Reader{in: bufio.NewReaderSize(r, 1<<20), names: *NewInterner()}
 	head := make([]byte, len(magic))
 	n, err := io.ReadFull(rd.in, head)
 	rd.off = int64(n)
@@ -148,9 +144,6 @@ func (r *Reader) End() End {
 
 // Missing is how many events damaged blocks had.
 func (r *Reader) Missing() uint64 { return r.missing }
-
-// Close lets go of the reader's memory.
-func (r *Reader) Close() { r.dec.Close() }
 
 // Read calls visit for every event in order; the event is valid during the call
 // only. A block that is damaged is left out; the errors of all are returned,
@@ -249,12 +242,12 @@ func (r *Reader) block() (f frame, err error) {
 	if sum := checksum(r.packed); sum != f.sum {
 		return f, r.damaged(f, "checksum %#x, want %#x", sum, f.sum)
 	}
-	r.raw, err = r.dec.DecodeAll(r.packed, slices.Grow(r.raw[:0], int(f.raw))[:0:f.raw])
-	if err != nil {
-		return f, r.damaged(f, "%v", err)
+	if n, err := s2.DecodedLen(r.packed); err != nil || n != int(f.raw) {
+		return f, r.damaged(f, "%d bytes uncompressed, want %d", n, f.raw)
 	}
-	if len(r.raw) != int(f.raw) {
-		return f, r.damaged(f, "%d bytes, want %d", len(r.raw), f.raw)
+	r.raw = slices.Grow(r.raw[:0], int(f.raw))[:f.raw]
+	if _, err := s2.Decode(r.raw, r.packed); err != nil {
+		return f, r.damaged(f, "%v", err)
 	}
 	return f, nil
 }
@@ -285,8 +278,8 @@ func (v *varints) int() int64 {
 	return int64(x>>1) ^ -int64(x&1)
 }
 
-func (v *varints) bytes(n int) []byte {
-	if n > len(v.b) {
+func (v *varints) bytes(n uint64) []byte {
+	if n > uint64(len(v.b)) {
 		v.bad, v.b = true, nil
 		return nil
 	}
@@ -303,72 +296,80 @@ type readCombo struct {
 	typ       *Type
 	addr      hmap.Addr
 	site      *Site
-	state     *readState
-}
-
-type readState struct {
-	known bool
-	raw   [HeaderBytes]byte
-	h     hmap.Header
+	known     bool // the two that follow are
+	raw       [HeaderBytes]byte
+	h         hmap.Header
 }
 
 // decode delivers the events of the block in r.raw.
 func (r *Reader) decode(f frame, visit func(e *Event) error) (visited uint64, err error) {
-	v := &varints{b: r.raw}
-	syncClock, syncNS := v.uint(), int64(v.uint())
-	r.lost = v.uint()
+	head := &varints{b: r.raw}
+	syncClock, syncNS := head.uint(), int64(head.uint())
+	r.lost = head.uint()
+	var lens [4]uint64
+	for i := range lens {
+		lens[i] = head.uint()
+	}
+	var columns [4]varints
+	for i, n := range lens {
+		columns[i].b = head.bytes(n)
+	}
+	if head.bad {
+		return 0, r.damaged(f, "its columns are longer than it is")
+	}
+	r.last = syncNS
+	combos, why := r.readCombos(&columns[0])
+	if why != "" {
+		return 0, r.damaged(f, "%s", why)
+	}
+	ids, clocks, bits, v := columns[1].b, &columns[2], columns[3].b, head
+	wide := 1
+	if len(combos) > 256 {
+		wide = 2
+	}
+	if uint64(len(ids)) != uint64(wide)*uint64(f.events) || uint64(len(bits)) != uint64(f.events) {
+		return 0, r.damaged(f, "its columns are not of %d events", f.events)
+	}
 	perTick := 0.0
 	if syncClock > r.meta.Clock && syncNS > 0 {
 		perTick = float64(syncNS) / float64(syncClock-r.meta.Clock)
 	}
-	r.last = syncNS
-	var combos []readCombo
-	states := map[hmap.Addr]*readState{}
 	clock := uint64(0)
 	size := r.meta.Layout.Size
 	e := &r.ev
-	for range f.events {
-		id := v.uint()
-		if id == uint64(len(combos)) && !v.bad {
-			c, why := r.readCombo(v, states)
-			if why != "" {
-				return visited, r.damaged(f, "%s", why)
-			}
-			combos = append(combos, c)
+	for i, bits := range bits {
+		id := int(ids[i*wide])
+		if wide == 2 {
+			id |= int(ids[2*i+1]) << 8
 		}
-		if id >= uint64(len(combos)) {
+		if id >= len(combos) {
 			return visited, r.damaged(f, "combination %d of %d", id, len(combos))
 		}
 		c := &combos[id]
-		clock += uint64(v.int())
-		e.T = syncNS - int64(float64(int64(syncClock-clock))*perTick)
+		clock += uint64(clocks.int())
+		e.T = syncNS - int64(float64(int64(syncClock-clock<<clockShift))*perTick)
 		e.Func, e.Map, e.Type, e.Goroutine, e.Thread, e.Site = c.fn, c.addr, c.typ, c.goroutine, c.thread, c.site
-		bits := byte(0)
-		if b := v.bytes(1); b != nil {
-			bits = b[0]
-		}
 		e.Arg, e.KeyBytes, e.Table = 0, nil, Table{}
 		if bits&hasHeader == 0 {
 			e.Header = hmap.Header{}
 		} else {
-			st := c.state
 			if bits&hasLen != 0 {
-				binary.LittleEndian.PutUint64(st.raw[:], binary.LittleEndian.Uint64(st.raw[:])+uint64(v.int()))
-				if st.h.Generation == hmap.Swiss {
-					st.h.Used = binary.LittleEndian.Uint64(st.raw[:])
+				binary.LittleEndian.PutUint64(c.raw[:], binary.LittleEndian.Uint64(c.raw[:])+uint64(v.int()))
+				if c.h.Generation == hmap.Swiss {
+					c.h.Used = binary.LittleEndian.Uint64(c.raw[:])
 				} else {
-					st.h.Count = int64(binary.LittleEndian.Uint64(st.raw[:]))
+					c.h.Count = int64(binary.LittleEndian.Uint64(c.raw[:]))
 				}
 			}
 			if bits&hasRest != 0 {
-				copy(st.raw[:size], v.bytes(size))
-				r.headers.decode(&st.h, c.addr, st.raw[:])
-				st.known = true
+				copy(c.raw[:size], v.bytes(uint64(size)))
+				r.headers.decode(&c.h, c.addr, c.raw[:])
+				c.known = true
 			}
-			if !st.known {
+			if !c.known {
 				return visited, r.damaged(f, "a header refers to one that is not there")
 			}
-			e.Header = st.h
+			e.Header = c.h
 		}
 		if bits&hasArg != 0 {
 			e.Arg = v.uint()
@@ -378,10 +379,10 @@ func (r *Reader) decode(f frame, visit func(e *Event) error) (visited uint64, er
 		}
 		if bits&hasKey != 0 {
 			if b := v.bytes(1); b != nil {
-				e.KeyBytes = v.bytes(int(b[0]))
+				e.KeyBytes = v.bytes(uint64(b[0]))
 			}
 		}
-		if v.bad {
+		if v.bad || clocks.bad {
 			return visited, r.damaged(f, "it ends within an event")
 		}
 		visited++
@@ -393,13 +394,33 @@ func (r *Reader) decode(f frame, visit func(e *Event) error) (visited uint64, er
 	return visited, nil
 }
 
+// readCombos reads the column of combinations.
+func (r *Reader) readCombos(v *varints) (combos []readCombo, why string) {
+	combos = r.combos[:0]
+	for len(v.b) > 0 {
+		if len(combos) == combosMax {
+			return nil, fmt.Sprintf("more than %d combinations", combosMax)
+		}
+		c, why := r.readCombo(v)
+		if why != "" {
+			return nil, why
+		}
+		combos = append(combos, c)
+	}
+	if v.bad {
+		return nil, "it ends within a combination"
+	}
+	r.combos = combos
+	return combos, ""
+}
+
 // UnpackTable unpacks the first words of a Swiss table: used, capacity and growthLeft,
 // of 16 bits each, and localDepth. internal/runtime/maps/table.go, Go 1.24 to 1.27.
 func UnpackTable(w uint64) Table {
 	return Table{int(w & 0xffff), int(w >> 16 & 0xffff), int(w >> 32 & 0xffff), int(w >> 48 & 0xff)}
 }
 
-func (r *Reader) readCombo(v *varints, states map[hmap.Addr]*readState) (c readCombo, why string) {
+func (r *Reader) readCombo(v *varints) (c readCombo, why string) {
 	fn := v.uint()
 	if fn >= uint64(len(r.meta.Funcs)) {
 		return c, fmt.Sprintf("function %d of %d", fn, len(r.meta.Funcs))
@@ -422,10 +443,5 @@ func (r *Reader) readCombo(v *varints, states map[hmap.Addr]*readState) (c readC
 	}
 	c.typ = r.names.Type(typ)
 	c.site = r.names.Site(pcs[:n]...)
-	c.state = states[c.addr]
-	if c.state == nil {
-		c.state = &readState{}
-		states[c.addr] = c.state
-	}
 	return c, ""
 }

@@ -3,13 +3,15 @@ package event
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"time"
 )
 
 // A recording is a file of blocks. It begins with magic; a block is a frame of
-// frameBytes and then its payload, compressed with zstd:
+// frameBytes and then its payload, compressed with S2:
 //
 //	0   4  "blk\n"
 //	4   4  kind
@@ -23,24 +25,34 @@ import (
 // named by one right before it. An End, in JSON, closes the file. Whatever is behind the last complete block was
 // being written when the recorder died.
 //
-// A block of events can be read without those before it. It begins with three
+// A block of events can be read without those before it. It begins with seven
 // uvarints: the clock and the nanoseconds since the beginning, read together when
-// the block was closed, and the events lost so far. For each event follow
+// the block was closed; the events lost so far; and the lengths in bytes of the first
+// four of the five columns that follow, the last of which takes up the rest:
 //
-//   - uvarint: the number of its combination of function, thread, goroutine, type,
-//     map and site within the block. Numbers are given in order, and a new one is
-//     followed by the combination: func, thread, goroutine, type, map, number of
-//     return addresses, and the addresses, all uvarints.
-//   - varint: its clock, less that of the event before it in the block (0).
-//   - a byte of bits, which say what else follows, in this order:
-//     1 a header was read: but for the following it is that of the event on
-//     the same map before it in the block,
+//   - combinations: for each its function, thread, goroutine, type, map, number of
+//     return addresses, and the addresses, all uvarints. They are numbered from 0.
+//   - numbers: for each event that of its combination, a byte each if there are at
+//     most 256 combinations, otherwise two.
+//   - clocks: for each event a varint, its clock in units of 1<<clockShift less that
+//     of the event before it in the block (0).
+//   - bits: for each event a byte of bits, which say what it has in the last column,
+//     in this order:
+//     1 a header was read: but for the following it is that of the event of
+//     the same combination before it in the block,
 //     2 varint: change of the first word, the number of entries,
 //     4 all Layout.Size bytes of the header,
 //     8 uvarint: Raw.Arg,
 //     16 uvarint: Raw.Arg2,
 //     32 a byte, the length of the key's first bytes, and these.
-const magic = "hmaprec\x01"
+//
+// Columns are cheap to write and compress well: what a loop does is mostly the same
+// bytes again. zstd makes files a third smaller than S2 does, and takes several times
+// as long for it, which a target that keeps all processors busy would have to pay.
+const magic = "hmaprec\x02"
+
+// clockShift: a few nanoseconds are finer than what the clock tells.
+const clockShift = 3
 
 const frameBytes = 24
 
@@ -70,6 +82,7 @@ const (
 	blockBytesMax  = 16 << 20 // uncompressed
 	stackMax       = 64
 	keyMax         = 255
+	combosMax      = 1 << 16
 	dictionaryMax  = 1 << 24 // types, return addresses and sites of a whole recording
 )
 
@@ -144,6 +157,21 @@ type DamagedError struct {
 
 func (e *DamagedError) Error() string {
 	return fmt.Sprintf("the recording is damaged: block at byte %d: %s", e.Offset, e.Detail)
+}
+
+// Partial reports whether an error of Reader.Read says that a recording is cut off or
+// damaged, and what could be read was.
+func Partial(err error) bool {
+	var truncated *TruncatedError
+	var damaged *DamagedError
+	return errors.As(err, &truncated) || errors.As(err, &damaged)
+}
+
+// IsRecording reports whether a file begins like a recording, of any format.
+func IsRecording(r io.Reader) bool {
+	head := make([]byte, len(magic)-1)
+	_, err := io.ReadFull(r, head)
+	return err == nil && string(head) == magic[:len(head)]
 }
 
 type frame struct {

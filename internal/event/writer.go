@@ -7,7 +7,7 @@ import (
 	"slices"
 	"sync/atomic"
 
-	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/compress/s2"
 )
 
 // Writer writes a recording. Add and Flush are for one goroutine; compression,
@@ -20,11 +20,10 @@ type Writer struct {
 	full   chan *block
 	free   chan *block
 	done   chan struct{}
-	table  []uint32 // open addressing: 1 + index of combos, 0 is free
-	combos []combo
-	maps   map[uint64]int32
-	states []mapState
-	last   uint32 // the combination of the last event
+	table  []uint32             // open addressing: 1 + number of a combination, 0 is free
+	recent [recentCombos]*combo // by a cheaper hash; nil is none
+	combos []*combo             // of the block, and those that can be used again
+	n      int                  // how many of them are of the block
 
 	events  uint64
 	failed  atomic.Pointer[error]
@@ -42,30 +41,51 @@ type Source interface {
 	Symbolize(pcs, types []uint64) Symbols
 }
 
+// block is a block of events, by columns.
 type block struct {
-	buf    []byte
 	events uint32
-	clock  uint64
+	narrow bool   // numbers of combinations fit in a byte
+	clock  uint64 // of the last event
+	combos []byte
+	ids    [blockEventsMax]uint16
+	clocks []byte
+	bits   [blockEventsMax]byte
+	rest   []byte
 	pcs    []uint64 // of combinations, to be named
 	types  []uint64
 	ready  []byte // the whole payload
 }
 
-// combo is what many events share.
+// combo is a combination: what many events share.
 type combo struct {
-	fn, thread               uint32
-	goroutine, typ, addr, pc uint64
-	stack                    uint64 // hash of the callers
-	state                    int32
+	last  Raw    // the event with it before
+	known bool   // last has a header
+	id    uint16 // its number
+	key   Key
+	stack uint64 // hash of the callers
+	at    uint64 // of the table
 }
 
-type mapState struct {
-	known  bool
-	header [HeaderBytes]byte
+func (c *combo) of(r *Raw, stack uint64) bool {
+	l := &c.last
+	return l.Map == r.Map && l.Caller == r.Caller && l.Goroutine == r.Goroutine && l.Func == r.Func && l.Thread == r.Thread && l.Type == r.Type && c.stack == stack
+}
+
+// args are the arguments that are worth recording.
+func (c *combo) args(r *Raw) (arg, arg2 uint64) {
+	switch c.key {
+	case Text:
+		return r.Arg2, 0
+	case InMem:
+		return 0, 0
+	case Word32, Word64:
+		return r.Arg, 0
+	}
+	return r.Arg, r.Arg2
 }
 
 const (
-	tableSize = 1 << 18 // four times blockEventsMax
+	tableSize = 1 << 18 // four times combosMax
 	// flushBytes leaves room for the largest event: a new combination with a stack.
 	flushBytes = 4 << 20
 	queue      = 8 // blocks that wait to be compressed
@@ -76,19 +96,15 @@ func NewWriter(w io.Writer, meta *Meta, src Source) (*Writer, error) {
 	if err := meta.check(); err != nil {
 		return nil, fmt.Errorf("record: %w", err)
 	}
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
-	if err != nil {
-		return nil, fmt.Errorf("record: %w", err)
-	}
 	wr := &Writer{
 		src: src, meta: meta, size: meta.Layout.Size,
 		full: make(chan *block, queue), free: make(chan *block, queue+2), done: make(chan struct{}),
-		table: make([]uint32, tableSize), maps: map[uint64]int32{},
+		table: make([]uint32, tableSize),
 	}
 	for range queue + 2 {
 		wr.free <- &block{}
 	}
-	out := &blockWriter{w: w, enc: enc, written: &wr.written}
+	out := &blockWriter{w: w, written: &wr.written}
 	if _, err := io.WriteString(w, magic); err != nil {
 		return nil, fmt.Errorf("record: %w", err)
 	}
@@ -120,113 +136,159 @@ func (w *Writer) Events() uint64 { return w.events }
 // It blocks while the file is slower than the events.
 func (w *Writer) Add(r *Raw, stack []uint64, key []byte) {
 	b := w.cur
-	id, fresh := w.combo(r, stack)
-	buf := binary.AppendUvarint(b.buf, uint64(id))
-	if fresh {
-		stack = stack[:min(len(stack), stackMax-1)]
-		buf = binary.AppendUvarint(buf, uint64(r.Func))
-		buf = binary.AppendUvarint(buf, uint64(r.Thread))
-		for _, v := range [...]uint64{r.Goroutine, r.Type, r.Map, uint64(1 + len(stack)), r.Caller} {
-			buf = binary.AppendUvarint(buf, v)
-		}
-		b.pcs = append(b.pcs, r.Caller)
-		for _, pc := range stack {
-			buf = binary.AppendUvarint(buf, pc)
-		}
-		b.pcs = append(b.pcs, stack...)
-		b.types = append(b.types, r.Type)
+	hash := uint64(0)
+	for _, pc := range stack {
+		hash = (hash ^ pc) * 0x9e3779b97f4a7c15
 	}
-	buf = binary.AppendVarint(buf, int64(r.Clock-b.clock))
-	b.clock = r.Clock
-	at := len(buf)
-	buf = append(buf, 0)
+	slot := &w.recent[recentAt(r)]
+	c := *slot
+	if c == nil || !c.of(r, hash) {
+		c = w.combo(r, stack, hash)
+		*slot = c
+	}
+	b.ids[b.events] = c.id
+	clock := r.Clock >> clockShift
+	b.clocks = binary.AppendVarint(b.clocks, int64(clock-b.clock))
+	b.clock = clock
 	var bits byte
+	rest := b.rest
 	if r.Map != 0 {
-		bits |= hasHeader
-		st := &w.states[w.combos[id].state]
-		if !st.known || !sameRest(&st.header, &r.Header) {
+		bits = hasHeader
+		if was, is := header0(&c.last), header0(r); !c.known || !c.last.like(r) {
 			bits |= hasRest
-			buf = append(buf, r.Header[:w.size]...)
-			st.known = true
-			st.header = r.Header
-		} else if was, is := binary.LittleEndian.Uint64(st.header[:]), binary.LittleEndian.Uint64(r.Header[:]); was != is {
+			rest = append(rest, r.Header[:w.size]...)
+		} else if was != is {
 			bits |= hasLen
-			buf = binary.AppendVarint(buf, int64(is-was))
-			binary.LittleEndian.PutUint64(st.header[:], is)
+			rest = binary.AppendVarint(rest, int64(is-was))
 		}
+		c.known = true
+		c.last = *r
 	}
-	arg, arg2 := r.Arg, r.Arg2
-	switch w.meta.Funcs[r.Func].Key {
-	case Text:
-		arg, arg2 = arg2, 0
-	case InMem:
-		arg, arg2 = 0, 0
-	case Word32, Word64:
-		arg2 = 0
-	}
+	arg, arg2 := c.args(r)
 	if arg != 0 {
 		bits |= hasArg
-		buf = binary.AppendUvarint(buf, arg)
+		rest = binary.AppendUvarint(rest, arg)
 	}
 	if arg2 != 0 {
 		bits |= hasArg2
-		buf = binary.AppendUvarint(buf, arg2)
+		rest = binary.AppendUvarint(rest, arg2)
 	}
 	if len(key) > 0 {
 		bits |= hasKey
 		key = key[:min(len(key), keyMax)]
-		buf = append(append(buf, byte(len(key))), key...)
+		rest = append(append(rest, byte(len(key))), key...)
 	}
-	buf[at] = bits
-	b.buf = buf
+	b.bits[b.events] = bits
+	b.rest = rest
 	b.events++
 	w.events++
-	if b.events == blockEventsMax || len(buf) > flushBytes {
+	if b.events == blockEventsMax || len(rest)+len(b.combos) > flushBytes {
 		w.Flush()
 	}
 }
 
-// sameRest reports whether two headers are the same but for their first word. The
-// bytes behind Layout.Size are zero, or whatever was in the slot before.
-func sameRest(a, b *[HeaderBytes]byte) bool {
-	return [HeaderBytes - 8]byte(a[8:]) == [HeaderBytes - 8]byte(b[8:])
+// AddAll adds events that have neither stacks nor keys, as Add does.
+func (w *Writer) AddAll(rs []Raw) {
+	for len(rs) > 0 {
+		if rs = rs[w.addUsual(rs):]; len(rs) > 0 {
+			w.Add(&rs[0], nil, nil)
+			rs = rs[1:]
+		}
+	}
 }
 
-// combo returns the number of the event's combination within the block.
-func (w *Writer) combo(r *Raw, stack []uint64) (id uint32, fresh bool) {
-	if n := w.last; int(n) < len(w.combos) && len(stack) == 0 {
-		if p := &w.combos[n]; p.addr == r.Map && p.pc == r.Caller && p.goroutine == r.Goroutine && p.fn == r.Func && p.thread == r.Thread && p.typ == r.Type && p.stack == 0 {
-			return n, false
+// mostUsual is how many bytes an event takes up in block.rest at most, in addUsual.
+const mostUsual = 3 * binary.MaxVarintLen64
+
+// addUsual adds events for as long as they are like ones before: of a combination that
+// came up lately, soon after the event before, on a map with the header that it had but
+// for its first word. It returns how many it has added.
+func (w *Writer) addUsual(rs []Raw) (n int) {
+	b := w.cur
+	if cap(b.clocks) == 0 {
+		b.clocks = make([]byte, 0, binary.MaxVarintLen64*blockEventsMax)
+		b.rest = make([]byte, 0, flushBytes/2)
+	}
+	ids, bitsOf := b.ids[b.events:], b.bits[b.events:]
+	clocks, rest, clock := b.clocks, b.rest, b.clock
+	rs = rs[:min(len(rs), len(ids)-1, len(bitsOf)-1, (cap(rest)-len(rest))/mostUsual)]
+	for i := range rs {
+		r := &rs[i]
+		c := w.recent[recentAt(r)]
+		d := r.Clock>>clockShift - clock
+		if c == nil || !c.known || c.stack != 0 || !c.last.like(r) || d >= 1<<13 {
+			break
 		}
+		bits := byte(hasHeader)
+		if was, is := header0(&c.last), header0(r); was != is {
+			bits |= hasLen
+			rest = binary.AppendVarint(rest, int64(is-was))
+			binary.LittleEndian.PutUint64(c.last.Header[:], is)
+		}
+		arg, arg2 := c.args(r)
+		if arg != 0 {
+			bits |= hasArg
+			if arg < 0x80 {
+				rest = append(rest, byte(arg))
+			} else {
+				rest = binary.AppendUvarint(rest, arg)
+			}
+		}
+		if arg2 != 0 {
+			bits |= hasArg2
+			rest = binary.AppendUvarint(rest, arg2)
+		}
+		if d < 1<<6 { // varints of two bytes at most
+			clocks = append(clocks, byte(d<<1))
+		} else {
+			clocks = append(clocks, byte(d<<1)|0x80, byte(d>>6))
+		}
+		clock += d
+		ids[i] = c.id
+		bitsOf[i] = bits
+		n++
 	}
-	c := combo{fn: r.Func, thread: r.Thread, goroutine: r.Goroutine, typ: r.Type, addr: r.Map, pc: r.Caller}
-	for _, pc := range stack {
-		c.stack = (c.stack ^ pc) * 0x9e3779b97f4a7c15
-	}
+	b.clocks, b.rest, b.clock = clocks, rest, clock
+	b.events += uint32(n)
+	w.events += uint64(n)
+	return n
+}
+
+// combo returns the event's combination, which it adds if it is new to the block.
+func (w *Writer) combo(r *Raw, stack []uint64, hash uint64) *combo {
 	const k = 0x9e3779b97f4a7c15
-	h := (c.addr^uint64(c.fn)<<48)*k ^ (c.goroutine^uint64(c.thread)<<32)*0xc2b2ae3d27d4eb4f ^ (c.pc^c.stack)*0x165667b19e3779f9
+	h := (r.Map^uint64(r.Func)<<48)*k ^ (r.Goroutine^uint64(r.Thread)<<32)*0xc2b2ae3d27d4eb4f ^ (r.Caller^hash)*0x165667b19e3779f9
 	h ^= h >> 29
 	h *= k
-	for i := h >> 46; ; i = (i + 1) & (tableSize - 1) {
-		n := w.table[i]
-		if n == 0 {
-			st, ok := w.maps[c.addr]
-			if !ok {
-				st = int32(len(w.states))
-				w.states = append(w.states, mapState{})
-				w.maps[c.addr] = st
-			}
-			c.state = st
-			w.combos = append(w.combos, c)
-			w.table[i] = uint32(len(w.combos))
-			w.last = uint32(len(w.combos) - 1)
-			return w.last, true
-		}
-		if p := &w.combos[n-1]; p.addr == c.addr && p.pc == c.pc && p.goroutine == c.goroutine && p.fn == c.fn && p.thread == c.thread && p.typ == c.typ && p.stack == c.stack {
-			w.last = n - 1
-			return n - 1, false
+	i := h >> 46
+	for ; w.table[i] != 0; i = (i + 1) & (tableSize - 1) {
+		if c := w.combos[w.table[i]-1]; c.of(r, hash) {
+			return c
 		}
 	}
+	if w.n == len(w.combos) {
+		more := make([]combo, 64)
+		for j := range more {
+			w.combos = append(w.combos, &more[j])
+		}
+	}
+	c := w.combos[w.n]
+	*c = combo{last: *r, id: uint16(w.n), key: w.meta.Funcs[r.Func].Key, stack: hash, at: i}
+	w.n++
+	w.table[i] = uint32(w.n)
+	b := w.cur
+	stack = stack[:min(len(stack), stackMax-1)]
+	buf := binary.AppendUvarint(b.combos, uint64(r.Func))
+	for _, v := range [...]uint64{uint64(r.Thread), r.Goroutine, r.Type, r.Map, uint64(1 + len(stack)), r.Caller} {
+		buf = binary.AppendUvarint(buf, v)
+	}
+	for _, pc := range stack {
+		buf = binary.AppendUvarint(buf, pc)
+	}
+	b.combos = buf
+	b.pcs = append(append(b.pcs, r.Caller), stack...)
+	b.types = append(b.types, r.Type)
+	return c
 }
 
 // Flush closes the block of the events so far, so that they are on their way to
@@ -237,16 +299,41 @@ func (w *Writer) Flush() {
 		return
 	}
 	clock, ns := w.src.Now()
-	head := binary.AppendUvarint(b.ready[:0], clock)
-	head = binary.AppendUvarint(head, uint64(ns))
-	head = binary.AppendUvarint(head, w.src.Lost())
-	b.ready = append(head, b.buf...)
+	head := b.ready[:0]
+	wide := uint64(2)
+	if b.narrow = w.n <= 256; b.narrow {
+		wide = 1
+	}
+	n := uint64(b.events)
+	for _, v := range [...]uint64{clock, uint64(ns), w.src.Lost(), uint64(len(b.combos)), wide * n, uint64(len(b.clocks)), n} {
+		head = binary.AppendUvarint(head, v)
+	}
+	b.ready = head
 	w.full <- b
 	w.cur = <-w.free
-	w.combos = w.combos[:0]
-	w.states = w.states[:0]
-	clear(w.table)
-	clear(w.maps)
+	for _, c := range w.combos[:w.n] {
+		w.table[c.at] = 0
+	}
+	w.n = 0
+	clear(w.recent[:])
+}
+
+// assemble puts the columns of a block together.
+func (b *block) assemble() {
+	buf := append(b.ready, b.combos...)
+	ids := b.ids[:b.events]
+	if b.narrow {
+		for _, id := range ids {
+			buf = append(buf, byte(id))
+		}
+	} else {
+		for _, id := range ids {
+			buf = binary.LittleEndian.AppendUint16(buf, id)
+		}
+	}
+	buf = append(buf, b.clocks...)
+	buf = append(buf, b.bits[:b.events]...)
+	b.ready = append(buf, b.rest...)
 }
 
 // Close writes what is left, and end, of which it fills in the events.
@@ -261,13 +348,13 @@ func (w *Writer) Close(end End) error {
 
 func (w *Writer) run(out *blockWriter) {
 	defer close(w.done)
-	defer out.enc.Close()
 	seenPC, seenType := map[uint64]bool{0: true}, map[uint64]bool{0: true}
 	for b := range w.full {
 		if w.Err() == nil {
-			kind := blockEvents
-			if b.events == 0 {
-				kind = blockEnd
+			kind := blockEnd
+			if b.events > 0 {
+				kind = blockEvents
+				b.assemble()
 			}
 			var err error
 			if s := w.symbols(b, seenPC, seenType); len(s.Frames)+len(s.Types) > 0 {
@@ -281,7 +368,7 @@ func (w *Writer) run(out *blockWriter) {
 				w.failed.Store(&err)
 			}
 		}
-		b.buf, b.pcs, b.types = b.buf[:0], b.pcs[:0], b.types[:0]
+		b.combos, b.clocks, b.rest, b.pcs, b.types = b.combos[:0], b.clocks[:0], b.rest[:0], b.pcs[:0], b.types[:0]
 		b.events, b.clock = 0, 0
 		select {
 		case w.free <- b:
@@ -311,7 +398,6 @@ func (w *Writer) symbols(b *block, seenPC, seenType map[uint64]bool) Symbols {
 
 type blockWriter struct {
 	w       io.Writer
-	enc     *zstd.Encoder
 	buf     []byte
 	written *atomic.Int64
 }
@@ -320,8 +406,9 @@ func (o *blockWriter) write(kind uint32, payload []byte, events uint32) error {
 	if len(payload) > blockBytesMax {
 		return fmt.Errorf("a block of %d bytes: at most %d are allowed", len(payload), blockBytesMax)
 	}
-	o.buf = o.enc.EncodeAll(payload, append(o.buf[:0], make([]byte, frameBytes)...))
-	packed := o.buf[frameBytes:]
+	o.buf = slices.Grow(o.buf[:0], frameBytes+s2.MaxEncodedLen(len(payload)))
+	packed := s2.Encode(o.buf[frameBytes:cap(o.buf)], payload)
+	o.buf = o.buf[:frameBytes+len(packed)]
 	f := frame{kind: kind, raw: uint32(len(payload)), packed: uint32(len(packed)), sum: checksum(packed), events: events}
 	f.append(o.buf[:0])
 	n, err := o.w.Write(o.buf)

@@ -23,6 +23,10 @@ func (n *analyst) Add(r *event.Raw, stack []uint64, key []byte) {
 	n.a.Add(n.as.Event(r, stack, key, n.s.Nanoseconds(r.Clock)))
 }
 
+func (n *analyst) AddAll(rs []event.Raw) {
+	n.as.AddAll(n.a, rs, n.s.Nanoseconds)
+}
+
 func (n *analyst) Tick() error { return nil }
 
 // TestGrowthHistory: a map of 1024 entries has grown in the steps that its design

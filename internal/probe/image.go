@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"bytes"
 	"debug/buildinfo"
 	"debug/dwarf"
 	"debug/elf"
@@ -13,6 +12,7 @@ import (
 
 	"hmaptools/internal/event"
 	"hmaptools/internal/hmap"
+	"hmaptools/internal/ptrace"
 )
 
 // image is what is known of the target's executable. Addresses are those of the
@@ -25,6 +25,7 @@ type image struct {
 	goVer   string
 	buildID string
 	funcs   map[string]span
+	sites   map[string][]span // functions in which package ptrace looks for code
 	lines   *gosym.Table
 	dwarf   *dwarf.Data // nil in a stripped binary
 	types   uint64      // runtime.types: what names are relative to; 0 if not known
@@ -91,8 +92,9 @@ func (im *image) read() error {
 	for _, s := range event.Specs() {
 		wanted[s.Sym] = true
 	}
-	for _, s := range callSyms {
-		wanted[s] = true
+	im.sites = map[string][]span{}
+	for _, s := range ptrace.Functions() {
+		im.sites[s] = nil
 	}
 	for _, s := range syms {
 		switch {
@@ -115,6 +117,9 @@ func (im *image) read() error {
 		fn := &im.lines.Funcs[i]
 		if wanted[fn.Name] && im.funcs[fn.Name] == (span{}) && fn.End > fn.Entry {
 			im.funcs[fn.Name] = span{fn.Entry, fn.End}
+		}
+		if all, ok := im.sites[fn.Name]; ok && fn.End > fn.Entry {
+			im.sites[fn.Name] = append(all, span{fn.Entry, fn.End})
 		}
 	}
 	return im.readDWARF()
@@ -248,25 +253,18 @@ func (im *image) fileBytes(addr uint64, n int) ([]byte, error) {
 	return nil, fmt.Errorf("address %#x is not in the file", addr)
 }
 
-// callSyms are functions of the runtime that hold a system call instruction.
-var callSyms = []string{"runtime.futex", "runtime.usleep", "runtime.write1", "runtime.read"}
-
-// callSite is the address in the file of a system call instruction.
-func (im *image) callSite() (uint64, error) {
-	for _, name := range callSyms {
-		fn := im.funcs[name]
+// texts is the code of the functions of a name, with the addresses that they have in the
+// process.
+func (im *image) texts(name string) (texts []ptrace.Text) {
+	for _, fn := range im.sites[name] {
 		if fn.hi-fn.lo > 4096 {
 			continue
 		}
-		code, err := im.fileBytes(fn.lo, int(fn.hi-fn.lo))
-		if err != nil {
-			continue
-		}
-		if i := bytes.Index(code, []byte{0x0f, 0x05}); i >= 0 {
-			return fn.lo + uint64(i), nil
+		if code, err := im.fileBytes(fn.lo, int(fn.hi-fn.lo)); err == nil {
+			texts = append(texts, ptrace.Text{Addr: fn.lo + im.bias, Code: code})
 		}
 	}
-	return 0, &NotSupportedError{im.path + " has no function " + strings.Join(callSyms, ", ") + " with a system call"}
+	return texts
 }
 
 // loaded is where the segments of the executable begin and end.

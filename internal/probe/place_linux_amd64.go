@@ -14,6 +14,7 @@ import (
 
 	"hmaptools/internal/event"
 	"hmaptools/internal/hmap"
+	"hmaptools/internal/ptrace"
 )
 
 // The page of the stubs begins with who has placed them, so that another recorder
@@ -39,8 +40,11 @@ type candidate struct {
 	code displaced
 }
 
-// place puts the probes in, while all threads stand still.
+// place puts the probes in, while all threads stand still. It fails with a *busyError
+// if they have to be stopped at another moment.
 func (s *Session) place(st *stopped) error {
+	// It may be the second try.
+	s.meta.Funcs, s.nest, s.probes, s.patches = nil, nil, nil, nil
 	if err := s.prepare(); err != nil {
 		return err
 	}
@@ -55,7 +59,18 @@ func (s *Session) place(st *stopped) error {
 	if err != nil {
 		return err
 	}
-	if err := s.mapInto(st); err != nil {
+	sites := ptrace.FindSites(ptrace.In(s.im.texts))
+	if !sites.Complete() {
+		return &NotSupportedError{"runtime.futex, runtime.osyield and runtime.sigreturn of this binary are not as those of Go 1.18 to 1.27"}
+	}
+	var spans []span
+	for _, c := range candidates {
+		spans = append(spans, span{c.code.pc, c.code.pc + jumpBytes})
+	}
+	if err := st.outside(spans, &sites); err != nil {
+		return err
+	}
+	if err := s.mapInto(st, &sites); err != nil {
 		return err
 	}
 	if err := s.install(st, specs, candidates); err != nil {
@@ -211,17 +226,13 @@ func (s *Session) candidatesOf(st *stopped, i uint32, spec event.Spec, fn span) 
 }
 
 // mapInto maps the page of the stubs and the ring into the target.
-func (s *Session) mapInto(st *stopped) (err error) {
-	site, err := s.im.callSite()
-	if err != nil {
-		return err
-	}
+func (s *Session) mapInto(st *stopped, sites *ptrace.Sites) (err error) {
 	s.ring = newRing(s.opts)
 	where, err := s.room()
 	if err != nil {
 		return err
 	}
-	c, err := st.borrow(site + s.im.bias)
+	c, err := st.borrow(sites)
 	if err != nil {
 		return err
 	}
@@ -249,7 +260,7 @@ func (s *Session) mapInto(st *stopped) (err error) {
 	if _, err = c.call("size the ring", unix.SYS_FTRUNCATE, fd, size); err == nil {
 		// A process that runs already must not wait for all of the ring's pages.
 		flags := uint64(unix.MAP_SHARED)
-		if s.launched {
+		if st.fresh {
 			flags |= unix.MAP_POPULATE
 		}
 		s.ring.addr, err = c.call("map the ring", unix.SYS_MMAP, 0, size, unix.PROT_READ|unix.PROT_WRITE, flags, fd, 0)
@@ -336,7 +347,6 @@ func (s *Session) install(st *stopped, specs []event.Spec, cs []candidate) error
 	binary.LittleEndian.PutUint64(page[ownerPid:], uint64(os.Getpid()))
 	binary.LittleEndian.PutUint64(page[ownerStart:], startTime(os.Getpid()))
 	at := ownerBytes
-	var spans []span
 	for _, c := range cs {
 		index := int(c.fn)
 		if c.kind == makeReturn {
@@ -351,6 +361,7 @@ func (s *Session) install(st *stopped, specs []event.Spec, cs []candidate) error
 		stub, err := newStub(stubSpec{
 			index: index, fn: specs[c.fn], ret: c.kind == makeReturn, code: c.code, ring: s.ring,
 			offs: s.im.offs, header: s.meta.Layout.Size, keys: s.opts.Keys, stack: s.opts.Stack,
+			only: s.only, bias: s.im.bias,
 		}, s.region+uint64(at))
 		if err == nil && at+len(stub) > len(page) {
 			err = errors.New("there is no room for its stub")
@@ -366,7 +377,6 @@ func (s *Session) install(st *stopped, specs []event.Spec, cs []candidate) error
 		copy(page[at:], stub)
 		at = (at + len(stub) + 63) &^ 63
 		s.patches = append(s.patches, patch{addr: c.code.pc, orig: [jumpBytes]byte(c.code.code), jump: j})
-		spans = append(spans, span{c.code.pc, c.code.pc + jumpBytes})
 	}
 	if len(s.patches) == 0 {
 		return &NotSupportedError{"no function can be probed: " + s.meta.Funcs[0].Skipped}
@@ -377,9 +387,6 @@ func (s *Session) install(st *stopped, specs []event.Spec, cs []candidate) error
 	}
 	binary.LittleEndian.PutUint64(page[ownerCount:], uint64(len(s.patches)))
 	if err := st.write(s.region, page[:at]); err != nil {
-		return err
-	}
-	if err := st.stepOut(spans); err != nil {
 		return err
 	}
 	for i, p := range s.patches {

@@ -15,6 +15,10 @@ type Options struct {
 	// Keys stores the first KeyBytes bytes of keys that are strings or lie in
 	// memory.
 	Keys bool
+	// Map is an expression: only events on the map that it names at that moment are
+	// stored, and all makes. It names a package variable, or a field or an element of
+	// an array in one, through pointers. "" stands for all maps.
+	Map string
 	// Stack is how many callers of the caller are stored, at most MaxStack. They are
 	// found by frame pointers.
 	Stack int
@@ -22,16 +26,18 @@ type Options struct {
 
 // Sizes of what is stored.
 const (
-	DefaultRingBytes = 32 << 20
+	DefaultRingBytes = 64 << 20
 	MaxRingBytes     = 4 << 30
 	KeyBytes         = 32
 	MaxStack         = 40
 )
 
-// Sink takes the events of a Session in. r, stack and key are valid during the call
+// Sink takes the events of a Session in. What it is given is valid during the call
 // only.
 type Sink interface {
 	Add(r *event.Raw, stack []uint64, key []byte)
+	// AddAll is Add for events one behind the other that have neither.
+	AddAll(rs []event.Raw)
 	// Tick is called about every tenth of a second, and when there are no events.
 	// An error ends the recording; the probes are taken out.
 	Tick() error

@@ -51,6 +51,12 @@ func (c *tally) Add(r *event.Raw, stack []uint64, key []byte) {
 	}
 }
 
+func (c *tally) AddAll(rs []event.Raw) {
+	for i := range rs {
+		c.Add(&rs[i], nil, nil)
+	}
+}
+
 func (c *tally) Tick() error { return nil }
 
 // counted are the lines with which opcount tells what it did.
@@ -113,7 +119,9 @@ type outcome struct {
 func observe(t testing.TB, bin string, opts probe.Options, args ...string) *outcome {
 	t.Helper()
 	o := &outcome{tally: newTally()}
-	opts.RingBytes = 256 << 20
+	if opts.RingBytes == 0 {
+		opts.RingBytes = 256 << 20
+	}
 	o.stdout, o.stderr = quiet(t, func() {
 		s, err := probe.Launch(bin, args, opts)
 		if err != nil {

@@ -1,16 +1,17 @@
 package probe
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"hmaptools/internal/ptrace"
 )
 
 // ticks reads the time stamp counter.
@@ -19,43 +20,44 @@ func ticks() uint64
 // stopLimit is how long all threads may take to stop.
 const stopLimit = 2 * time.Second
 
+// A process is stopped up to stopTries times, until no thread stands where a jump is
+// to be written, and one waits that can be borrowed.
+const (
+	stopTries = 200
+	stopPause = 2 * time.Millisecond
+)
+
+// busyError says that a process has to be stopped once more.
+type busyError struct{ detail string }
+
+func (e *busyError) Error() string { return e.detail }
+
 // stopped is a process all of whose threads stand still. Only the thread of ours
 // that made it may use it.
 type stopped struct {
 	pid     int
 	threads []*thread
 	mem     *os.File // /proc/PID/mem
-	seized  bool
+	fresh   bool     // it was launched and has executed nothing yet
 }
 
 type thread struct {
 	tid    int
-	signal int  // that it was about to be handed
-	event  bool // it stands in the kernel's get_signal
-	regs   unix.PtraceRegs
+	signal int // that it was about to be handed
+	regs   ptrace.Regs
 }
 
 // onThread runs f on a thread of its own, which the kernel takes for a tracer, and
 // ends it after that: what it still traces goes on.
 func onThread(f func() error) error {
 	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // and never unlocked
-		done <- f()
-	}()
+	ptrace.OnOwnThread(func() { done <- f() })
 	return <-done
-}
-
-func ptrace(request, tid int, addr, data uintptr) error {
-	if _, _, err := unix.RawSyscall6(unix.SYS_PTRACE, uintptr(request), uintptr(tid), addr, data, 0, 0); err != 0 {
-		return err
-	}
-	return nil
 }
 
 // stopAll seizes and stops all threads of a process.
 func stopAll(pid int) (*stopped, error) {
-	s := &stopped{pid: pid, seized: true}
+	s := &stopped{pid: pid}
 	fail := func(detail string, err error) (*stopped, error) {
 		s.release()
 		return nil, &ProcessError{pid, detail, err}
@@ -73,26 +75,23 @@ func stopAll(pid int) (*stopped, error) {
 			if seen[tid] {
 				continue
 			}
-			switch err := ptrace(unix.PTRACE_SEIZE, tid, 0, 0); {
-			case errors.Is(err, unix.ESRCH):
+			switch err := ptrace.Call(unix.PTRACE_SEIZE, tid, 0, 0); {
+			case err == unix.ESRCH:
 				continue
-			case errors.Is(err, unix.EPERM) && threadState(pid, tid) == 'Z':
+			case err == unix.EPERM && threadState(pid, tid) == 'Z':
 				seen[tid] = true
 				continue
-			case err != nil:
+			case err != 0:
 				return fail(fmt.Sprintf("thread %d cannot be traced", tid), err)
 			}
 			seen[tid], again = true, true
-			if err := ptrace(unix.PTRACE_INTERRUPT, tid, 0, 0); err != nil {
-				continue // it has ended
+			_ = ptrace.Call(unix.PTRACE_INTERRUPT, tid, 0, 0) // ESRCH: it has ended
+			status, errno := ptrace.Wait(tid, deadline)
+			if errno != 0 {
+				return fail(fmt.Sprintf("thread %d does not stop", tid), errno)
 			}
-			th := &thread{tid: tid}
-			alive, err := th.wait(deadline)
-			if err != nil {
-				return fail(fmt.Sprintf("thread %d does not stop", tid), err)
-			}
-			if alive {
-				s.threads = append(s.threads, th)
+			if !status.Gone() {
+				s.threads = append(s.threads, &thread{tid: tid, signal: status.Signal()})
 			}
 		}
 	}
@@ -124,7 +123,7 @@ func (s *stopped) open() error {
 	}
 	s.mem = mem
 	for _, th := range s.threads {
-		if err := unix.PtraceGetRegs(th.tid, &th.regs); err != nil {
+		if err := ptrace.GetRegs(th.tid, &th.regs); err != 0 {
 			s.release()
 			return &ProcessError{s.pid, fmt.Sprintf("registers of thread %d", th.tid), err}
 		}
@@ -132,37 +131,10 @@ func (s *stopped) open() error {
 	return nil
 }
 
-// wait waits for a thread to stop. It returns false if the thread has ended.
-func (th *thread) wait(deadline time.Time) (bool, error) {
-	for i := 0; ; i++ {
-		var status unix.WaitStatus
-		tid, err := unix.Wait4(th.tid, &status, unix.WALL|unix.WNOHANG, nil)
-		switch {
-		case errors.Is(err, unix.ECHILD):
-			return false, nil
-		case err != nil && !errors.Is(err, unix.EINTR):
-			return false, err
-		case tid == th.tid && err == nil:
-			if !status.Stopped() {
-				return false, nil
-			}
-			th.event = int(status)>>16 == unix.PTRACE_EVENT_STOP
-			if sig := status.StopSignal(); int(status)>>16 == 0 && sig != unix.SIGTRAP && sig != unix.SIGTRAP|0x80 {
-				th.signal = int(sig)
-			}
-			return true, nil
-		case time.Now().After(deadline):
-			return false, os.ErrDeadlineExceeded
-		case i > 200:
-			time.Sleep(20 * time.Microsecond)
-		}
-	}
-}
-
 // release lets all threads go on.
 func (s *stopped) release() {
 	for _, th := range s.threads {
-		_ = ptrace(unix.PTRACE_DETACH, th.tid, 0, uintptr(th.signal))
+		_ = ptrace.Call(unix.PTRACE_DETACH, th.tid, 0, uintptr(th.signal))
 	}
 	if s.mem != nil {
 		s.mem.Close()
@@ -186,97 +158,138 @@ func (s *stopped) write(addr uint64, b []byte) error {
 	return nil
 }
 
-// stepOut lets each thread that stands inside one of the spans, behind its first
-// byte, execute instructions until it does not.
-func (s *stopped) stepOut(spans []span) error {
+// outside fails with a *busyError if a thread stands inside one of the spans, behind
+// its first byte, or will come back there from a signal handler.
+func (s *stopped) outside(spans []span, sites *ptrace.Sites) error {
 	for _, th := range s.threads {
-		for n := 0; insideAny(spans, th.regs.Rip); n++ {
-			if n == 64 {
-				return &ProcessError{s.pid, fmt.Sprintf("thread %d stays at %#x, where a probe goes", th.tid, th.regs.Rip), nil}
+		at, inside := insideAny(spans, th.regs.Rip)
+		if !inside {
+			if _, waits := sites.WaitAt(th.regs.Orig_rax, th.regs.Rip); waits {
+				continue
 			}
-			if err := ptrace(unix.PTRACE_SINGLESTEP, th.tid, 0, 0); err != nil {
-				return &ProcessError{s.pid, "step", err}
-			}
-			signal := th.signal
-			alive, err := th.wait(time.Now().Add(stopLimit))
-			if th.signal == 0 {
-				th.signal = signal
-			}
-			if err != nil || !alive {
-				return &EndedError{s.pid}
-			}
-			if err := unix.PtraceGetRegs(th.tid, &th.regs); err != nil {
-				return &ProcessError{s.pid, "registers", err}
-			}
+			at, inside = s.interrupted(th, spans)
+		}
+		if inside {
+			return &busyError{fmt.Sprintf("thread %d stays at %#x, where a probe goes", th.tid, at)}
 		}
 	}
 	return nil
 }
 
-func insideAny(spans []span, pc uint64) bool {
+// signalStack is more than handlers have on their stack, from their stack pointer to
+// the registers that the kernel has put there.
+const signalStack = 64 << 10
+
+// interrupted looks for the registers that the kernel has put on a thread's stack for a
+// signal handler: RIP, EFLAGS, and the selector of 64-bit code of user space,
+// arch/x86/include/uapi/asm/sigcontext.h.
+func (s *stopped) interrupted(th *thread, spans []span) (at uint64, inside bool) {
+	b := make([]byte, signalStack)
+	n, _ := processMemory(s.pid).ReadMemory(b, th.regs.Rsp) // as far as there is memory
+	b = b[:n&^7]
+	const userCode, always, valid = 0x33, 1 << 1, 1<<22 - 1
+	for i := 0; i+24 <= len(b); i += 8 {
+		at, inside = insideAny(spans, binary.LittleEndian.Uint64(b[i:]))
+		if !inside {
+			continue
+		}
+		flags := binary.LittleEndian.Uint64(b[i+8:])
+		if flags&always != 0 && flags&^uint64(valid) == 0 && binary.LittleEndian.Uint16(b[i+16:]) == userCode {
+			return at, true
+		}
+	}
+	return 0, false
+}
+
+func insideAny(spans []span, pc uint64) (at uint64, inside bool) {
 	for _, sp := range spans {
 		if pc > sp.lo && pc < sp.hi {
-			return true
+			return pc, true
 		}
 	}
-	return false
+	return 0, false
 }
 
-// calls has a thread make system calls, by the instruction at site.
+// calls has a thread make system calls. If this process is killed meanwhile, the thread
+// goes back to what it did by itself: see package ptrace. One that was launched and has
+// done nothing yet is killed instead.
 type calls struct {
-	s    *stopped
-	th   *thread
-	site uint64
-	mask uint64 // of signals, as it was
+	s     *stopped
+	th    *thread
+	site  uint64 // a system call instruction
+	stack uint64 // what is behind it returns to what is here
+	back  ptrace.Regs
+	mask  uint64 // of signals, as it was
 }
 
-// borrow prepares a thread for system calls; giveBack must follow.
-func (s *stopped) borrow(site uint64) (*calls, error) {
-	c := &calls{s: s, th: s.threads[0], site: site}
-	if _, _, err := unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_GETSIGMASK, uintptr(c.th.tid), 8, uintptr(unsafe.Pointer(&c.mask)), 0, 0); err != 0 {
-		return nil, &ProcessError{s.pid, "read the signal mask", err}
+// borrow prepares a thread for system calls; giveBack must follow. It fails with a
+// *busyError if none waits.
+func (s *stopped) borrow(sites *ptrace.Sites) (*calls, error) {
+	if s.fresh {
+		th := s.threads[0]
+		if err := ptrace.Call(unix.PTRACE_SETOPTIONS, th.tid, 0, unix.PTRACE_O_TRACESYSGOOD|unix.PTRACE_O_EXITKILL); err != 0 {
+			return nil, &ProcessError{s.pid, "set options", err}
+		}
+		return &calls{s: s, th: th, site: sites.Return, stack: th.regs.Rsp, back: th.regs}, nil
 	}
-	if err := ptrace(unix.PTRACE_SETOPTIONS, c.th.tid, 0, unix.PTRACE_O_TRACESYSGOOD); err != nil {
-		return nil, &ProcessError{s.pid, "set options", err}
+	for _, th := range s.threads {
+		wait, waits := sites.WaitAt(th.regs.Orig_rax, th.regs.Rip)
+		if !waits || th.signal != 0 || !s.room(th) {
+			continue
+		}
+		c := &calls{s: s, th: th, site: sites.Return, stack: ptrace.Below(&th.regs), back: wait.Again(th.regs)}
+		mask, errno := ptrace.SignalMask(th.tid)
+		if errno != 0 {
+			return nil, &ProcessError{s.pid, "read the signal mask", errno}
+		}
+		c.mask = mask
+		if err := s.write(c.stack, sites.Frame(&c.back, mask)); err != nil {
+			return nil, err
+		}
+		if err := ptrace.Call(unix.PTRACE_SETOPTIONS, th.tid, 0, unix.PTRACE_O_TRACESYSGOOD); err != 0 {
+			return nil, &ProcessError{s.pid, "set options", err}
+		}
+		return c, nil
 	}
-	return c, c.setMask(^uint64(0))
+	return nil, &busyError{"none of its threads is idle"}
 }
 
-func (c *calls) setMask(mask uint64) error {
-	if _, _, err := unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_SETSIGMASK, uintptr(c.th.tid), 8, uintptr(unsafe.Pointer(&mask)), 0, 0); err != 0 {
-		return &ProcessError{c.s.pid, "set the signal mask", err}
-	}
-	return nil
+// room reports whether there is room for a frame on the stack of a thread. R14 is g in Go
+// code, and what waits does not change it; g begins with the bounds of its stack:
+// runtime/runtime2.go, "offset known to runtime/cgo".
+func (s *stopped) room(th *thread) bool {
+	b, err := s.read(th.regs.R14, 16)
+	return err == nil && ptrace.Room(&th.regs, binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:]))
 }
-
-const noSyscall = ^uint64(0) // in ORIG_RAX: the kernel has nothing to restart
 
 // call makes a system call and returns its result.
 func (c *calls) call(what string, nr uint64, args ...uint64) (uint64, error) {
 	var a [6]uint64
 	copy(a[:], args)
-	r := c.th.regs
-	r.Rip, r.Rax, r.Orig_rax = c.site, nr, noSyscall
+	r := c.back
+	r.Rip, r.Rax, r.Orig_rax, r.Rsp = c.site, nr, ptrace.NoSyscall, c.stack
 	r.Rdi, r.Rsi, r.Rdx, r.R10, r.R8, r.R9 = a[0], a[1], a[2], a[3], a[4], a[5]
-	if err := unix.PtraceSetRegs(c.th.tid, &r); err != nil {
+	if err := ptrace.SetRegs(c.th.tid, &r); err != 0 {
 		return 0, &ProcessError{c.s.pid, what, err}
 	}
-	for stops := 0; stops < 2; { // into the call, out of it
-		if err := ptrace(unix.PTRACE_SYSCALL, c.th.tid, 0, 0); err != nil {
-			return 0, &EndedError{c.s.pid}
-		}
-		var status unix.WaitStatus
-		if _, err := unix.Wait4(c.th.tid, &status, unix.WALL, nil); err != nil || !status.Stopped() {
-			return 0, &EndedError{c.s.pid}
-		}
-		switch {
-		case int(status)>>16 == 0 && status.StopSignal() == unix.SIGTRAP|0x80:
-			stops++
-		case int(status)>>16 == 0:
-			return 0, &ProcessError{c.s.pid, fmt.Sprintf("%s: it got %v", what, status.StopSignal()), nil}
+	if !c.s.fresh {
+		// What it returns to restores the mask.
+		if err := ptrace.SetSignalMask(c.th.tid, ^uint64(0)); err != 0 {
+			return 0, &ProcessError{c.s.pid, "set the signal mask", err}
 		}
 	}
-	if err := unix.PtraceGetRegs(c.th.tid, &r); err != nil {
+	for range 2 { // into the call, out of it
+		status, err := ptrace.ToSyscall(c.th.tid)
+		switch {
+		case err != 0:
+			return 0, &ProcessError{c.s.pid, what, err}
+		case status.Gone():
+			return 0, &EndedError{c.s.pid}
+		case !status.AtSyscall():
+			return 0, &ProcessError{c.s.pid, fmt.Sprintf("%s: it stopped with status %#x", what, int(status)), nil}
+		}
+	}
+	if err := ptrace.GetRegs(c.th.tid, &r); err != 0 {
 		return 0, &ProcessError{c.s.pid, what, err}
 	}
 	if n := int64(r.Rax); n < 0 && n > -4096 {
@@ -285,27 +298,16 @@ func (c *calls) call(what string, nr uint64, args ...uint64) (uint64, error) {
 	return r.Rax, nil
 }
 
-// giveBack puts the thread where it was. A system call in which it was is restarted
-// by the kernel, which looks for that where a thread stops for PTRACE_INTERRUPT.
+// giveBack puts the thread where it was.
 func (c *calls) giveBack() error {
-	if c.s.seized {
-		if err := ptrace(unix.PTRACE_INTERRUPT, c.th.tid, 0, 0); err != nil {
-			return &EndedError{c.s.pid}
-		}
-		if err := ptrace(unix.PTRACE_CONT, c.th.tid, 0, 0); err != nil {
-			return &EndedError{c.s.pid}
-		}
-		signal := c.th.signal
-		alive, err := c.th.wait(time.Now().Add(stopLimit))
-		if c.th.signal == 0 {
-			c.th.signal = signal
-		}
-		if err != nil || !alive {
-			return &EndedError{c.s.pid}
+	var err error
+	if !c.s.fresh {
+		if errno := ptrace.SetSignalMask(c.th.tid, c.mask); errno != 0 {
+			err = &ProcessError{c.s.pid, "restore the signal mask", errno}
 		}
 	}
-	if err := unix.PtraceSetRegs(c.th.tid, &c.th.regs); err != nil {
-		return &ProcessError{c.s.pid, "restore registers", err}
+	if errno := ptrace.SetRegs(c.th.tid, &c.back); errno != 0 {
+		err = errors.Join(err, &ProcessError{c.s.pid, "restore registers", errno})
 	}
-	return c.setMask(c.mask)
+	return err
 }

@@ -28,6 +28,7 @@ type Session struct {
 	im       *image
 	meta     *event.Meta
 	opts     Options
+	only     *variable // opts.Map
 	ring     ring
 	shm      []byte // the ring, as this process has it
 	region   uint64 // of the stubs, in the target
@@ -100,7 +101,7 @@ func Launch(binary string, args []string, opts Options) (*Session, error) {
 		if _, err := unix.Wait4(pid, &status, unix.WALL, nil); err != nil || !status.Stopped() {
 			return &EndedError{pid}
 		}
-		st := &stopped{pid: pid, threads: []*thread{{tid: pid}}}
+		st := &stopped{pid: pid, threads: []*thread{{tid: pid}}, fresh: true}
 		err = st.open()
 		if err == nil {
 			err = s.place(st)
@@ -142,14 +143,22 @@ func Attach(pid int, opts Options) (*Session, error) {
 	if link, err := os.Readlink(exe); err == nil {
 		s.meta.Path = strings.TrimSuffix(link, " (deleted)")
 	}
-	err = onThread(func() error {
-		st, err := stopAll(pid)
-		if err != nil {
-			return err
+	for try := range stopTries {
+		err = onThread(func() error {
+			st, err := stopAll(pid)
+			if err != nil {
+				return err
+			}
+			defer st.release()
+			return s.place(st)
+		})
+		var busy *busyError
+		if !errors.As(err, &busy) {
+			break
 		}
-		defer st.release()
-		return s.place(st)
-	})
+		err = &ProcessError{pid, fmt.Sprintf("stopped %d times", try+1), err}
+		time.Sleep(stopPause)
+	}
 	if err != nil {
 		s.close()
 		return nil, fmt.Errorf("attach to process %d: %w", pid, err)
@@ -165,7 +174,16 @@ func newSession(path string, opts Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{im: im, opts: opts, pending: map[thisThread][]pendingMake{}, gone: make(chan struct{})}
+	var only *variable
+	if opts.Map != "" {
+		v, err := im.variable(opts.Map)
+		if err != nil {
+			im.close()
+			return nil, err
+		}
+		only = &v
+	}
+	s := &Session{im: im, opts: opts, only: only, pending: map[thisThread][]pendingMake{}, gone: make(chan struct{})}
 	s.meta = &event.Meta{
 		Path: path, BuildID: im.buildID, Go: im.goVer, Arch: "amd64", Engine: "probe", Layout: im.layout,
 		Keys: opts.Keys, Stack: opts.Stack, GoroutineAddrs: im.offs.goid < 0,
@@ -265,6 +283,18 @@ func (s *Session) Nanoseconds(clock uint64) int64 {
 // while Run is called by another.
 func (s *Session) Symbolize(pcs, types []uint64) event.Symbols { return s.sym.symbols(pcs, types) }
 
+// Variables lists the package variables of the target; none of a stripped binary.
+func (s *Session) Variables() []Variable { return s.im.variables() }
+
+// Word reads a word of the target's memory; 0 if it is not there.
+func (s *Session) Word(addr uint64) uint64 {
+	var b [8]byte
+	if _, err := processMemory(s.pid).ReadMemory(b[:], addr); err != nil {
+		return 0
+	}
+	return binary.LittleEndian.Uint64(b[:])
+}
+
 // Kill ends a target that was launched.
 func (s *Session) Kill() {
 	if s.launched {
@@ -322,6 +352,9 @@ func (s *Session) Run(ctx context.Context, sink Sink) (End, error) {
 	const populateWrite = 23
 	_ = unix.Madvise(s.shm, populateWrite) // it only saves time
 	d := &drain{Session: s, sink: sink}
+	for i, p := range s.probes {
+		d.simple = append(d.simple, p.kind == plain && p.fn == uint32(i))
+	}
 	lastTick := time.Now()
 	idle := 0
 	var failed error
@@ -443,41 +476,74 @@ func (s *Session) remove() error {
 // drain reads the ring.
 type drain struct {
 	*Session
-	sink  Sink
-	tail  uint64
-	stack [MaxStack]uint64
+	sink   Sink
+	tail   uint64
+	simple []bool // by Raw.Func: an event that is handed on as it is, unless it is nested
+	stack  [MaxStack]uint64
 }
 
 // take hands on up to limit events and returns how many slots it has read.
 func (d *drain) take(limit uint64) (n uint64) {
 	head := atomic.LoadUint64(d.word(ringHead))
-	mask := d.ring.slots - 1
 	for d.tail < head && n < limit {
-		at := ringSlots + int((d.tail&mask)<<d.ring.shift)
-		r := (*event.Raw)(unsafe.Pointer(&d.shm[at]))
-		if atomic.LoadUint64(&r.Seq) != d.tail+1 {
+		did := d.run(min(head-d.tail, limit-n))
+		if did == 0 {
 			break // claimed, but not committed yet
 		}
-		var stack []uint64
-		var key []byte
-		if d.ring.shift > 7 {
-			slot := d.shm[at : at+1<<d.ring.shift]
-			key = slot[slotKey:][:min(int(binary.LittleEndian.Uint32(slot[slotKeyLen:])), KeyBytes)]
+		d.tail += did
+		n += did
+		atomic.StoreUint64(d.word(ringTail), d.tail)
+	}
+	return n
+}
+
+// runMax is after how many events the target learns that their slots are free.
+const runMax = 1 << 10
+
+// run hands on up to most events that lie one behind the other and returns how many
+// slots it has read.
+func (d *drain) run(most uint64) (n uint64) {
+	first := d.tail & (d.ring.slots - 1)
+	most = min(most, runMax, d.ring.slots-first)
+	at := ringSlots + int(first<<d.ring.shift)
+	if d.ring.shift != 7 {
+		for ; n < most; n++ {
+			slot := d.shm[at:][:1<<d.ring.shift]
+			r := (*event.Raw)(unsafe.Pointer(&slot[0]))
+			if atomic.LoadUint64(&r.Seq) != d.tail+n+1 {
+				break
+			}
+			key := slot[slotKey:][:min(int(binary.LittleEndian.Uint32(slot[slotKeyLen:])), KeyBytes)]
 			depth := min(int(binary.LittleEndian.Uint32(slot[slotDepth:])), d.opts.Stack)
 			for i := range depth {
 				d.stack[i] = binary.LittleEndian.Uint64(slot[slotStack+8*i:])
 			}
-			stack = d.stack[:depth]
+			d.hand(r, d.stack[:depth], key)
+			at += len(slot)
 		}
-		d.hand(r, stack, key)
-		d.tail++
-		n++
-		if n&1023 == 0 {
-			atomic.StoreUint64(d.word(ringTail), d.tail)
-		}
+		return n
 	}
-	atomic.StoreUint64(d.word(ringTail), d.tail)
-	return n
+	raws := unsafe.Slice((*event.Raw)(unsafe.Pointer(&d.shm[at])), most)
+	from := 0
+	for i := range raws {
+		r := &raws[i]
+		if atomic.LoadUint64(&r.Seq) != d.tail+uint64(i)+1 {
+			raws = raws[:i]
+			break
+		}
+		if int(r.Func) < len(d.simple) && d.simple[r.Func] && !d.nested(r.Caller) {
+			continue
+		}
+		if from < i {
+			d.sink.AddAll(raws[from:i])
+		}
+		from = i + 1
+		d.hand(r, nil, nil)
+	}
+	if from < len(raws) {
+		d.sink.AddAll(raws[from:])
+	}
+	return uint64(len(raws))
 }
 
 // settleLimit is how long threads that were inside a stub when the probes were taken

@@ -111,6 +111,11 @@ func (a *asm) regs(op byte, dst, src int) {
 
 func (a *asm) move(dst, src int) { a.regs(0x89, dst, src) }
 
+func (a *asm) imm64(reg int, v uint64) {
+	a.bytes(0x48|byte(reg>>3), 0xb8|byte(reg&7))
+	a.b = binary.LittleEndian.AppendUint64(a.b, v)
+}
+
 // imm emits an instruction of the group 0x81: 0 is add, 4 and, 5 sub, 7 cmp.
 func (a *asm) imm(group byte, reg int, v uint32) {
 	a.bytes(0x48|byte(reg>>3), 0x81, 0xc0|group<<3|byte(reg&7))
@@ -165,6 +170,8 @@ type stubSpec struct {
 	header int // bytes
 	keys   bool
 	stack  int
+	only   *variable // nil: all maps
+	bias   uint64
 }
 
 // newStub returns the code of a stub that lies at addr.
@@ -180,10 +187,25 @@ func newStub(s stubSpec, addr uint64) ([]byte, error) {
 	}
 	a.bytes(moved...)
 
+	var unwanted label
+	if s.only != nil && !s.ret && s.fn.Map >= 0 {
+		a.imm64(r8, s.only.addr+s.bias)
+		for _, off := range s.only.steps {
+			a.load(r8, r8, 0)
+			a.regs(0x85, r8, r8) // TESTQ
+			a.jcc(ccE, &unwanted)
+			a.imm(0, r8, uint32(int32(off)))
+		}
+		a.load(r8, r8, 0)
+		a.regs(0x85, r8, r8) // TESTQ
+		a.jcc(ccE, &unwanted)
+		a.regs(0x39, r8, argRegs[s.fn.Map]) // CMPQ
+		a.jcc(ccNE, &unwanted)
+	}
+
 	// Claim a slot: R11 becomes its number, R12 its address.
 	var lost, back label
-	a.bytes(0x49, 0xba) // MOVQ $ring, R10
-	a.b = binary.LittleEndian.AppendUint64(a.b, s.ring.addr)
+	a.imm64(r10, s.ring.addr)
 	// The tail first: both only grow, so that the difference cannot be negative.
 	a.load(r11, r10, ringTail)
 	a.load(r8, r10, ringHead)
@@ -280,6 +302,7 @@ func newStub(s stubSpec, addr uint64) ([]byte, error) {
 
 	// Back to the function.
 	back.at = len(a.b)
+	a.here(&unwanted)
 	if s.ret {
 		a.bytes(0xc3)
 	} else {

@@ -2,10 +2,7 @@ package probe
 
 import (
 	"debug/dwarf"
-	"encoding/binary"
-	"reflect"
 	"sort"
-	"strings"
 
 	"hmaptools/internal/event"
 	"hmaptools/internal/hmap"
@@ -203,95 +200,33 @@ func (s *symbolizer) name(off dwarf.Offset) string {
 	return n
 }
 
-// What a type's descriptor looks like on 64-bit systems: abi.Type (runtime._type up
-// to Go 1.20) and, behind it, what abi.MapType of both designs begins with. The same
-// from Go 1.18 to 1.27.
-const (
-	typeSize     = 0
-	typeFlags    = 20
-	typeKind     = 23
-	typeName     = 40
-	typeBytes    = 48
-	mapKey       = 48
-	mapBlock     = 64 // the type of a bucket or a group
-	mapTypeBytes = 72
-	kindMask     = 1<<5 - 1
-	extraStar    = 1 << 1 // the name begins with a star that is not its own
-	maxName      = 4096
-)
-
 // mapType describes the map type whose descriptor is at addr.
 func (s *symbolizer) mapType(addr uint64) *event.Type {
 	t := &event.Type{Addr: hmap.Addr(addr)}
-	b := s.read(addr, mapTypeBytes)
-	if b == nil || b[typeKind]&kindMask != byte(reflect.Map) {
-		return t
-	}
-	t.Name = s.typeName(b)
-	word := func(b []byte, off int) uint64 { return binary.LittleEndian.Uint64(b[off:]) }
-	if key := s.read(word(b, mapKey), typeBytes); key != nil {
-		t.Key = reflect.Kind(key[typeKind] & kindMask)
-		t.Size = int64(word(key, typeSize))
-	}
-	if block := s.read(word(b, mapBlock), typeBytes); block != nil {
-		if n := word(block, typeSize); n < 1<<20 {
-			t.Block = int64(n)
-		}
-	}
-	return t
-}
-
-// typeName reads the name of a type: an offset from the start of all types, where
-// flags, the length as a varint, and the text lie.
-func (s *symbolizer) typeName(desc []byte) string {
-	off := uint64(int64(int32(binary.LittleEndian.Uint32(desc[typeName:]))))
-	bases := []uint64{s.im.types}
+	bases := []hmap.Addr{hmap.Addr(s.im.types + s.im.bias)}
 	if s.im.types == 0 {
 		// Stripped: types lie at the beginning of one of these.
 		bases = bases[:0]
 		for _, name := range []string{".go.type", ".rodata", ".data.rel.ro"} {
 			if sec := s.im.section(name); sec != nil {
-				bases = append(bases, sec.Addr)
+				bases = append(bases, hmap.Addr(sec.Addr+s.im.bias))
 			}
 		}
 	}
-	for _, base := range bases {
-		head := s.read(base+s.im.bias+off, 11)
-		if head == nil {
-			continue
-		}
-		n, k := binary.Uvarint(head[1:])
-		if k <= 0 || n == 0 || n > maxName {
-			continue
-		}
-		b := s.read(base+s.im.bias+off+1+uint64(k), int(n))
-		if b == nil {
-			continue
-		}
-		name := string(b)
-		if desc[typeFlags]&extraStar != 0 {
-			name = strings.TrimPrefix(name, "*")
-		}
-		if s.im.types != 0 || strings.HasPrefix(name, "map[") {
-			return name
-		}
+	mt, err := hmap.ReadMapType(s, hmap.Addr(addr), bases)
+	if err == nil {
+		t.Name, t.Key, t.Size, t.Block = mt.Name, mt.Key, mt.KeySize, mt.BlockSize
 	}
-	return ""
+	return t
 }
 
-// read reads the process, or the file if the process has ended.
-func (s *symbolizer) read(addr uint64, n int) []byte {
-	if addr == 0 {
-		return nil
+// ReadMemory implements hmap.Memory: the process, or the file if the process has ended.
+func (s *symbolizer) ReadMemory(b []byte, addr uint64) (int, error) {
+	if k, err := s.mem.ReadMemory(b, addr); err == nil && k == len(b) {
+		return k, nil
 	}
-	b := make([]byte, n)
-	if k, err := s.mem.ReadMemory(b, addr); err == nil && k == n {
-		return b
-	}
-	if b, err := s.im.fileBytes(addr-s.im.bias, n); err == nil {
-		return b
-	}
-	return nil
+	file, err := s.im.fileBytes(addr-s.im.bias, len(b))
+	return copy(b, file), err
 }
 
 // symbols names return addresses and types.

@@ -8,6 +8,7 @@ import (
 	"github.com/parquet-go/parquet-go/compress/zstd"
 
 	"hmaptools/internal/event"
+	"hmaptools/internal/hmap"
 )
 
 // Exporter writes events in the format of another tool, as they come.
@@ -41,6 +42,13 @@ type parquetExporter struct {
 	w    *parquet.GenericWriter[row]
 	rows []row
 	at   map[*event.Site]Place
+	last map[int64]lastOp // by goroutine
+}
+
+// lastOp is the last operation of a goroutine: growth is a part of it.
+type lastOp struct {
+	addr hmap.Addr
+	at   Place
 }
 
 // parquetRows is how many rows make a group: what a reader has to hold at once.
@@ -51,7 +59,7 @@ func Parquet(w io.Writer, meta *event.Meta) (Exporter, error) {
 	return &parquetExporter{
 		w: parquet.NewGenericWriter[row](w, parquet.Compression(&zstd.Codec{Level: zstd.SpeedFastest}), parquet.MaxRowsPerRowGroup(parquetRows),
 			parquet.CreatedBy(meta.Tool, "", ""), parquet.KeyValueMetadata("hmaptools.binary", meta.Path), parquet.KeyValueMetadata("hmaptools.build_id", meta.BuildID)),
-		at: map[*event.Site]Place{},
+		at: map[*event.Site]Place{}, last: map[int64]lastOp{},
 	}, nil
 }
 
@@ -60,6 +68,11 @@ func (x *parquetExporter) Add(e *event.Event) error {
 	if !ok {
 		p = place(e.Site)
 		x.at[e.Site] = p
+	}
+	if !e.Func.Op.Growth() {
+		x.last[e.Goroutine] = lastOp{e.Map, p}
+	} else if l := x.last[e.Goroutine]; l.addr == e.Map && len(e.Site.PCs) == 1 {
+		p = l.at // the runtime called it
 	}
 	r := row{
 		TNS: e.T, Op: e.Func.Op.String(), Sym: e.Func.Sym, Map: int64(e.Map), Type: typeName(e.Type), Goroutine: e.Goroutine, Thread: int32(e.Thread),

@@ -42,6 +42,12 @@ func ParseCondition(s string) (Condition, error) {
 	return bad()
 }
 
+// OfRecordings reports whether recordings tell the figure.
+func (c Condition) OfRecordings() bool { return c.figure == "len" || c.figure == "maps" }
+
+// String is the condition as it was given.
+func (c Condition) String() string { return c.text }
+
 // Met says for which map, or that in total, the condition is met; "" if it is not.
 func (c Condition) Met(d *Diff) string {
 	if c.exceeded(d.Total.Old, d.Total.New) {

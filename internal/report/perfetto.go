@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"time"
 
 	"hmaptools/internal/event"
@@ -19,6 +20,7 @@ type perfetto struct {
 	err    error
 	first  bool
 	runs   map[int64]*run
+	ids    map[int64]int64 // of goroutines whose number is an address: tracks have 32 bits
 	tracks map[hmap.Addr]*track
 	last   map[int64]*pendingGrowth // Swiss growth, by goroutine: it ends before its next operation
 	lastT  int64
@@ -70,7 +72,7 @@ type traceEvent struct {
 
 // Perfetto writes a timeline.
 func Perfetto(w io.Writer, meta *event.Meta) (Exporter, error) {
-	x := &perfetto{w: w, first: true, runs: map[int64]*run{}, tracks: map[hmap.Addr]*track{}, last: map[int64]*pendingGrowth{}}
+	x := &perfetto{w: w, first: true, runs: map[int64]*run{}, ids: map[int64]int64{}, tracks: map[hmap.Addr]*track{}, last: map[int64]*pendingGrowth{}}
 	x.write(`{"displayTimeUnit":"ns","otherData":`)
 	data := map[string]string{"binary": meta.Path, "go": meta.Go, "tool": meta.Tool}
 	if !meta.Started.IsZero() {
@@ -151,7 +153,7 @@ func (x *perfetto) operation(e *event.Event) {
 	r := x.runs[e.Goroutine]
 	switch {
 	case r == nil:
-		x.name("thread_name", pidOps, e.Goroutine, fmt.Sprintf("goroutine %d", e.Goroutine))
+		x.name("thread_name", pidOps, x.id(e.Goroutine), "goroutine "+goroutineText(e.Goroutine))
 		r = &run{begin: e.T, maps: map[hmap.Addr]bool{}}
 		x.runs[e.Goroutine] = r
 	case e.T-r.end > runPause || e.T-r.begin > runMax:
@@ -162,6 +164,19 @@ func (x *perfetto) operation(e *event.Event) {
 	r.end = e.T
 	r.ops[e.Func.Op]++
 	r.maps[e.Map] = true
+}
+
+// id is the number of a goroutine's track.
+func (x *perfetto) id(g int64) int64 {
+	if g >= 0 && g <= math.MaxInt32/2 {
+		return g
+	}
+	id, ok := x.ids[g]
+	if !ok {
+		id = math.MaxInt32/2 + 1 + int64(len(x.ids))
+		x.ids[g] = id
+	}
+	return id
 }
 
 func (x *perfetto) close(g int64, r *run) {
@@ -178,7 +193,7 @@ func (x *perfetto) close(g int64, r *run) {
 			n += k
 		}
 	}
-	x.slice(fmt.Sprintf("%d operations", n), "operations", pidOps, g, r.begin, r.end, args)
+	x.slice(fmt.Sprintf("%d operations", n), "operations", pidOps, x.id(g), r.begin, r.end, args)
 }
 
 func (x *perfetto) counters(t *track, e *event.Event, always bool) {
@@ -211,6 +226,14 @@ func (x *perfetto) grow(t *track, e *event.Event) {
 		args["tombstones"] = n
 	}
 	t.slots += new - old
+	// Slices of a track must not overlap: another goroutine may grow the map before the
+	// one that did so last is seen again.
+	for g, p := range x.last {
+		if p.track == t {
+			delete(x.last, g)
+			x.slice(p.name, "growth", pidMaps, int64(t.id), p.begin, e.T, p.args)
+		}
+	}
 	x.last[e.Goroutine] = &pendingGrowth{t, name, e.T, args}
 	x.counters(t, e, true)
 }

@@ -94,15 +94,15 @@ func (m *MapLife) text(b *strings.Builder, full bool) {
 				fmt.Fprintf(b, "  %d more goroutines\n", len(m.Goroutines)-textShares)
 				break
 			}
-			fmt.Fprintf(b, "  goroutine %d: %d reads, %d writes\n", g.ID, g.Reads, g.Writes)
+			fmt.Fprintf(b, "  goroutine %s: %d reads, %d writes\n", goroutineText(g.ID), g.Reads, g.Writes)
 		}
 	}
 	for _, c := range m.Concurrent {
 		a := "a writer that was not recorded"
 		if c.A != nil {
-			a = fmt.Sprintf("goroutine %d, %s at %s", c.A.Goroutine, c.A.Op, c.A.Place)
+			a = fmt.Sprintf("goroutine %s, %s at %s", goroutineText(c.A.Goroutine), c.A.Op, c.A.Place)
 		}
-		fmt.Fprintf(b, "  concurrent at %v: %s; goroutine %d, %s at %s\n", time.Duration(c.TNS), a, c.B.Goroutine, c.B.Op, c.B.Place)
+		fmt.Fprintf(b, "  concurrent at %v: %s; goroutine %s, %s at %s\n", time.Duration(c.TNS), a, goroutineText(c.B.Goroutine), c.B.Op, c.B.Place)
 	}
 	for i, g := range m.Growth {
 		if i == textGrowths {

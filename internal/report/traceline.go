@@ -3,6 +3,7 @@ package report
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"hmaptools/internal/event"
@@ -87,5 +88,14 @@ func (l *TraceLine) Text() string {
 	if l.Concurrent {
 		s += "  CONCURRENT"
 	}
-	return s + fmt.Sprintf("  goroutine %d  %s", l.Goroutine, l.Caller)
+	return s + fmt.Sprintf("  goroutine %s  %s", goroutineText(l.Goroutine), l.Caller)
+}
+
+// goroutineText is a goroutine's id or, of a stripped binary, the address of its g.
+func goroutineText(g int64) string {
+	const addresses = 1 << 32 // no heap is below
+	if g < addresses {
+		return strconv.FormatInt(g, 10)
+	}
+	return fmt.Sprintf("%#x", g)
 }

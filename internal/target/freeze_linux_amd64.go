@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -15,6 +14,8 @@ import (
 
 	"github.com/go-delve/delve/pkg/proc"
 	"github.com/go-delve/delve/pkg/proc/linutil"
+
+	"hmaptools/internal/ptrace"
 )
 
 // How a frozen copy is made, of a process P by this process T.
@@ -125,7 +126,7 @@ func freeze(pid int, exe string) (frozenImage, error) {
 			break
 		}
 		taken := make(chan error)
-		onOwnThread(func() { im.trace(taken) })
+		ptrace.OnOwnThread(func() { im.trace(taken) })
 		var busy *FreezeError
 		if err = <-taken; !errors.As(err, &busy) || busy.Reason != FreezeBusy {
 			break
@@ -244,26 +245,6 @@ func (im *image) trace(taken chan<- error) {
 	im.done <- im.awaitGone()
 }
 
-// onOwnThread runs f on a thread that ends with it, and lets go of what it traces.
-func onOwnThread(f func()) {
-	go func() {
-		runtime.LockOSThread()
-		if unix.Gettid() == unix.Getpid() {
-			// The main thread never ends. Keep it busy until f has another.
-			locked := make(chan bool)
-			go func() {
-				runtime.LockOSThread()
-				locked <- true
-				f()
-			}()
-			<-locked
-			runtime.UnlockOSThread()
-			return
-		}
-		f()
-	}()
-}
-
 // awaitGone waits until the keeper has reaped the image and is gone itself: some
 // ten microseconds. In a process that SIGSTOP has stopped, that takes a SIGCONT.
 func (im *image) awaitGone() error {
@@ -314,7 +295,7 @@ func (tr *tracer) take() error {
 	if _, err := tr.wait(tr.copy, time.Now().Add(stopLimit)); err != nil {
 		return err
 	}
-	if err := ptrace(unix.PTRACE_SETOPTIONS, tr.copy, 0, unix.PTRACE_O_EXITKILL); err != 0 {
+	if err := ptrace.Call(unix.PTRACE_SETOPTIONS, tr.copy, 0, unix.PTRACE_O_EXITKILL); err != 0 {
 		return tr.fail(FreezeRefused, err, "set options of the copy")
 	}
 	var err error

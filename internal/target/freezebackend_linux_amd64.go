@@ -14,6 +14,8 @@ import (
 	"github.com/go-delve/delve/pkg/proc"
 	"github.com/go-delve/delve/pkg/proc/amd64util"
 	"github.com/go-delve/delve/pkg/proc/linutil"
+
+	"hmaptools/internal/ptrace"
 )
 
 // errFrozen answers what a frozen copy cannot do.
@@ -160,7 +162,7 @@ type frozenThread struct {
 	process *frozenProcess
 	tid     int
 	signal  int // the one that it was about to be handed
-	regs    linutil.AMD64PtraceRegs
+	regs    ptrace.Regs
 	xstate  []byte // nil for a thread in a system call: no variable is in these registers there
 	common  proc.CommonThread
 }
@@ -172,14 +174,14 @@ const (
 
 // read reads the registers of the thread, which is stopped; buf is maxXstate bytes.
 func (th *frozenThread) read(buf []byte) error {
-	if err := getRegs(th.tid, &th.regs); err != 0 {
+	if err := ptrace.GetRegs(th.tid, &th.regs); err != 0 {
 		return err
 	}
 	if int64(th.regs.Orig_rax) >= 0 {
 		return nil
 	}
 	iov := unix.Iovec{Base: &buf[0], Len: uint64(len(buf))}
-	if err := ptraceAt(unix.PTRACE_GETREGSET, th.tid, ntXstate, unsafe.Pointer(&iov)); err == 0 {
+	if err := ptrace.At(unix.PTRACE_GETREGSET, th.tid, ntXstate, unsafe.Pointer(&iov)); err == 0 {
 		th.xstate = bytes.Clone(buf[:iov.Len])
 	}
 	return nil // Delve does without them where the kernel does not give them
@@ -187,7 +189,7 @@ func (th *frozenThread) read(buf []byte) error {
 
 // Registers implements proc.Thread.
 func (th *frozenThread) Registers() (proc.Registers, error) {
-	regs := th.regs
+	regs := linutil.AMD64PtraceRegs(th.regs)
 	return linutil.NewAMD64Registers(&regs, func(r *linutil.AMD64Registers) error {
 		var x amd64util.AMD64Xstate
 		if th.xstate == nil {

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"hmaptools/internal/ptrace"
 )
 
 // tracer holds the threads of a process while it is being copied. Its methods must
@@ -54,7 +56,7 @@ func (tr *tracer) hire(threads int) {
 		}
 		if i > 0 {
 			h.work, h.done = make(chan func()), make(chan bool)
-			onOwnThread(func() {
+			ptrace.OnOwnThread(func() {
 				for f := range h.work {
 					f()
 					h.done <- true
@@ -196,7 +198,7 @@ func lastProcessor(pid, tid int) int {
 
 func (h *hand) seize() error {
 	for _, tid := range h.fresh {
-		switch err := ptrace(unix.PTRACE_SEIZE, tid, 0, 0); err {
+		switch err := ptrace.Call(unix.PTRACE_SEIZE, tid, 0, 0); err {
 		case 0:
 			h.seized[tid] = true
 			h.waiting = append(h.waiting, tid)
@@ -261,7 +263,7 @@ func (tr *tracer) interrupt() error {
 
 func (h *hand) interrupt(deadline time.Time) error {
 	for _, tid := range h.waiting {
-		_ = ptrace(unix.PTRACE_INTERRUPT, tid, 0, 0) // ESRCH: it has ended
+		_ = ptrace.Call(unix.PTRACE_INTERRUPT, tid, 0, 0) // ESRCH: it has ended
 	}
 	for len(h.waiting) > 0 {
 		tid := h.waiting[0]
@@ -270,11 +272,11 @@ func (h *hand) interrupt(deadline time.Time) error {
 			return err
 		}
 		h.waiting = h.waiting[1:]
-		if status.gone() {
+		if status.Gone() {
 			delete(h.seized, tid)
 			continue
 		}
-		th := &frozenThread{image: h.image, tid: tid, signal: status.signal()}
+		th := &frozenThread{image: h.image, tid: tid, signal: status.Signal()}
 		h.stopped = append(h.stopped, th)
 		if err := th.read(h.xstate); err != nil {
 			return h.fail(FreezeRefused, err, "read registers of thread %d", tid)
@@ -288,12 +290,12 @@ func (h *hand) interrupt(deadline time.Time) error {
 func (tr *tracer) release() {
 	_ = tr.all(func(h *hand) error {
 		for _, th := range h.stopped {
-			_ = ptrace(unix.PTRACE_DETACH, th.tid, 0, uintptr(th.signal))
+			_ = ptrace.Call(unix.PTRACE_DETACH, th.tid, 0, uintptr(th.signal))
 		}
 		for _, tid := range h.waiting {
-			_ = ptrace(unix.PTRACE_INTERRUPT, tid, 0, 0)
+			_ = ptrace.Call(unix.PTRACE_INTERRUPT, tid, 0, 0)
 			if status, err := h.wait(tid, time.Now().Add(stopLimit)); err == nil {
-				_ = ptrace(unix.PTRACE_DETACH, tid, 0, uintptr(status.signal()))
+				_ = ptrace.Call(unix.PTRACE_DETACH, tid, 0, uintptr(status.Signal()))
 			}
 		}
 		return nil

@@ -9,35 +9,21 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"hmaptools/internal/ptrace"
 )
 
 // sites are the places in the runtime's text that the freezing uses.
 type sites struct {
-	waits     []waitSite
-	clone     uint64 // the system call of runtime.clone
-	exit      uint64 // where runtime.clone exits the thread
-	exitCall  uint64 // the system call there; exit follows it
-	sigreturn uint64 // makes rt_sigreturn(2)
+	ptrace.Sites
+	clone    uint64 // the system call of runtime.clone
+	exit     uint64 // where runtime.clone exits the thread
+	exitCall uint64 // the system call there; exit follows it
 }
 
-// waitSite is a place where a thread that has nothing to do waits.
-type waitSite struct {
-	number uint64 // of the system call
-	begin  uint64 // where AX gets the number; the system call instruction follows
-	behind uint64
-}
-
-// What those places look like: the same from Go 1.18 to 1.27,
+// What those of runtime.clone look like: the same from Go 1.18 to 1.27,
 // runtime/sys_linux_amd64.s.
 var (
-	futexCode = []byte{
-		0xb8, 0xca, 0, 0, 0, // MOVL $SYS_futex, AX
-		0x0f, 0x05, // SYSCALL
-	}
-	usleepCode = []byte{
-		0xb8, 0x23, 0, 0, 0, // MOVL $SYS_nanosleep, AX
-		0x0f, 0x05, // SYSCALL
-	}
 	cloneTail = []byte{
 		0x0f, 0x05, // SYSCALL
 		0x48, 0x83, 0xf8, 0, // CMPQ AX, $0
@@ -55,48 +41,29 @@ var (
 		0x0f, 0x05, // SYSCALL
 		0xeb, 0xf2, // JMP -3(PC)
 	}
-	sigreturnCode = []byte{
-		0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, // MOVQ $SYS_rt_sigreturn, AX: debuggers rely on this form
-		0x0f, 0x05, // SYSCALL
-	}
 )
 
 // findSites finds the sites in the text that the process has.
 func (im *image) findSites() error {
-	find := func(name string, code []byte) (addr uint64, after []byte) {
+	find := ptrace.In(func(name string) (texts []ptrace.Text) {
 		fns, err := im.bi.FindFunction(name)
 		if err != nil {
-			return 0, nil
+			return nil
 		}
 		for _, fn := range fns {
 			if fn.Entry == 0 || fn.End <= fn.Entry || fn.End-fn.Entry > pageSize {
 				continue
 			}
 			text := make([]byte, fn.End-fn.Entry)
-			if n, _ := readProcess(im.pid, text, fn.Entry); n < len(text) {
-				continue
-			}
-			if i := bytes.Index(text, code); i >= 0 {
-				return fn.Entry + uint64(i), text[i+len(code):]
+			if n, _ := readProcess(im.pid, text, fn.Entry); n == len(text) {
+				texts = append(texts, ptrace.Text{Addr: fn.Entry, Code: text})
 			}
 		}
-		return 0, nil
-	}
-	for _, w := range []struct {
-		name   string
-		number uint64
-		code   []byte
-	}{{"runtime.futex", unix.SYS_FUTEX, futexCode}, {"runtime.usleep", unix.SYS_NANOSLEEP, usleepCode}} {
-		if at, _ := find(w.name, w.code); at != 0 {
-			im.sites.waits = append(im.sites.waits, waitSite{w.number, at, at + uint64(len(w.code))})
-		}
-	}
-	im.sites.sigreturn, _ = find("runtime.sigreturn__sigaction", sigreturnCode)
-	if im.sites.sigreturn == 0 {
-		im.sites.sigreturn, _ = find("runtime.sigreturn", sigreturnCode) // up to Go 1.20
-	}
+		return texts
+	})
+	im.sites.Sites = ptrace.FindSites(find)
 	clone, after := find("runtime.clone", cloneTail)
-	if len(im.sites.waits) > 0 && im.sites.sigreturn != 0 && len(after) > 0 {
+	if len(im.sites.Waits) > 0 && im.sites.Sigreturn != 0 && len(after) > 0 {
 		// The target of the JEQ.
 		if to := 1 + int(after[0]); to+len(exitTail) <= len(after) && bytes.Equal(after[to:][:len(exitTail)], exitTail) {
 			call := clone + uint64(len(cloneTail)+to)
@@ -105,18 +72,6 @@ func (im *image) findSites() error {
 		}
 	}
 	return im.fail(FreezeUnsupported, nil, "runtime.futex, runtime.clone and runtime.sigreturn of this binary are not as those of Go 1.18 to 1.27")
-}
-
-// waitAt is the site at which a thread waits that is in a system call, or in none, at
-// a program counter: in the call, or just before it, as one is that was a lender and
-// has not run since.
-func (s *sites) waitAt(number, pc uint64) (waitSite, bool) {
-	for _, w := range s.waits {
-		if w.number == number && w.behind == pc || w.begin == pc {
-			return w, true
-		}
-	}
-	return waitSite{}, false
 }
 
 // awaitParked waits until a thread of the process waits at one of the sites: an idle M,
@@ -143,7 +98,7 @@ func (im *image) awaitParked() error {
 			}
 			number, err1 := strconv.ParseInt(f[0], 10, 64)
 			pc, err2 := strconv.ParseUint(f[len(f)-1], 0, 64)
-			if _, ok := im.sites.waitAt(uint64(number), pc); ok && err1 == nil && err2 == nil {
+			if _, ok := im.sites.WaitAt(uint64(number), pc); ok && err1 == nil && err2 == nil {
 				im.parked = tid
 				return nil
 			}

@@ -1,6 +1,7 @@
 package target
 
 import (
+	"debug/elf"
 	"errors"
 	"fmt"
 	"os"
@@ -58,6 +59,7 @@ type Target struct {
 	interrupted bool
 	resumed     chan struct{} // closed when Delve has resumed the threads
 	closed      bool
+	stripped    bool
 	trapSent    bool // a SIGTRAP was sent to stop the process, and may still be pending
 }
 
@@ -67,6 +69,9 @@ type LaunchOptions struct {
 	// Stdin, Stdout and Stderr name files that replace this process's own, which
 	// the target has otherwise.
 	Stdin, Stdout, Stderr string
+	// Stripped takes binaries without debug information too: functions and positions
+	// are known of them, and no variables and types. See Target.Stripped.
+	Stripped bool
 }
 
 // Launch starts binary with args, which do not include the program's name, and
@@ -81,13 +86,15 @@ func Launch(binary string, args []string, opts LaunchOptions) (*Target, error) {
 		return nil, fmt.Errorf("launch: %w", err)
 	}
 	info, err := checkBinary(path, binary)
-	if err != nil {
+	var none *NoDWARFError
+	stripped := opts.Stripped && errors.As(err, &none)
+	if err != nil && !stripped {
 		return nil, fmt.Errorf("launch: %w", err)
 	}
 	if _, err := exec.LookPath(path); err != nil {
 		return nil, fmt.Errorf("launch: %w", err)
 	}
-	t := &Target{kind: launched, path: binary, info: info, tty: &terminal{}}
+	t := &Target{kind: launched, path: binary, info: info, stripped: stripped, tty: &terminal{}}
 	if opts.Stdin == "" {
 		t.tty = openTerminal(os.Stdin)
 	}
@@ -110,7 +117,12 @@ func Launch(binary string, args []string, opts LaunchOptions) (*Target, error) {
 
 // Attach stops the process and opens it. It stands still until Close, all through
 // the reading of its debug information.
-func Attach(pid int) (*Target, error) {
+func Attach(pid int) (*Target, error) { return attach(pid, false) }
+
+// AttachStripped is Attach for a process whose binary may have no debug information.
+func AttachStripped(pid int) (*Target, error) { return attach(pid, true) }
+
+func attach(pid int, stripped bool) (*Target, error) {
 	if err := checkProcess(pid); err != nil {
 		return nil, err
 	}
@@ -122,7 +134,9 @@ func Attach(pid int) (*Target, error) {
 	t := &Target{kind: attached, path: name, tty: &terminal{}}
 	if runtime.GOOS == "linux" {
 		info, err := checkBinary(exe, name)
-		if err != nil {
+		var none *NoDWARFError
+		t.stripped = stripped && errors.As(err, &none)
+		if err != nil && !t.stripped {
 			if errors.Is(err, os.ErrPermission) {
 				return nil, &ProcessError{pid, NoPermission, err.Error()}
 			}
@@ -199,7 +213,7 @@ func OpenCore(exe, corePath string) (t *Target, err error) {
 func (t *Target) init() error {
 	t.tgt = t.grp.Selected
 	t.bi = t.tgt.BinInfo()
-	if len(t.bi.Images) == 0 || t.bi.Images[0].Stripped() {
+	if !t.stripped && (len(t.bi.Images) == 0 || t.bi.Images[0].Stripped()) {
 		return &NoDWARFError{t.path, []string{".debug_info"}}
 	}
 	t.ours = make(map[uint64]purpose)
@@ -262,6 +276,26 @@ func (t *Target) GoVersion() string {
 		}
 	}
 	return ""
+}
+
+// Stripped reports whether the binary has no debug information: there are functions and
+// positions, from the runtime's own table, memory and registers, and nothing else.
+func (t *Target) Stripped() bool { return t.stripped }
+
+// TypeBases are where the executable's types may begin, which their names are relative
+// to: for one that is stripped.
+func (t *Target) TypeBases() (bases []hmap.Addr) {
+	f, err := elf.Open(t.bi.Images[0].Path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	for _, name := range []string{".go.type", ".rodata", ".data.rel.ro"} {
+		if s := f.Section(name); s != nil {
+			bases = append(bases, hmap.Addr(s.Addr+t.bi.Images[0].StaticBase))
+		}
+	}
+	return bases
 }
 
 // Arch is the target's GOARCH.

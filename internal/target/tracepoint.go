@@ -122,6 +122,28 @@ func (t *Target) traceHit(th proc.Thread) (Hit, error) {
 	return h, nil
 }
 
+// LocalsOf lists the locals and arguments of the frames of the goroutine that runs on a
+// thread, the innermost first. In Trace it is for the visit of a Hit.
+func (t *Target) LocalsOf(thread int) ([]Root, error) {
+	th, ok := t.tgt.FindThread(thread)
+	if !ok {
+		return nil, fmt.Errorf("list locals: no thread %d", thread)
+	}
+	var g *proc.G
+	err := guard("find goroutine", func() (err error) {
+		g, err = proc.GetG(th)
+		return err
+	})
+	if err != nil || g == nil {
+		return nil, fmt.Errorf("list locals: thread %d runs no goroutine", thread)
+	}
+	s, err := t.stack(g, maxFrames)
+	if err != nil {
+		return nil, fmt.Errorf("list locals: %w", err)
+	}
+	return t.stackRoots(s)
+}
+
 // Word reads a word of the target's memory; 0 if it is not there.
 func (t *Target) Word(addr uint64) uint64 {
 	var b [8]byte

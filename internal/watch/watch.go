@@ -7,6 +7,9 @@
 // optimised programs can be watched. The target and this process share one processor
 // meanwhile: handing a stopped thread over to another one takes most of the time.
 //
+// A stripped binary can be watched too: functions and positions are in the runtime's own
+// table, types in its descriptors; a goroutine is known by the address of its g.
+//
 // It decodes no map beyond its header and analyses nothing. Below it are
 // internal/target, which sets the breakpoints, and internal/event; above it is
 // cmd/hmapdump. It fails with an *event.MissingError if the target lacks the
@@ -41,7 +44,9 @@ type watcher struct {
 	types  map[uint64]*mapType
 	sites  map[uint64]bool
 	makes  map[uint64][]pendingMake // by g
-	goid   int64                    // offset in g
+	goid   int64                    // offset in g, -1 if it is not known
+	header event.Layout             // of a stripped binary
+	bases  []hmap.Addr              // of a stripped binary: see hmap.ReadMapType
 	start  time.Time
 }
 
@@ -78,7 +83,7 @@ func Run(ctx context.Context, t *target.Target, opts Options, visit func(*event.
 		sites: map[uint64]bool{}, makes: map[uint64][]pendingMake{}, goid: -1, start: time.Now(),
 	}
 	has := func(sym string) bool { _, _, ok := t.FuncEntry(sym); return ok }
-	_, specs, err := event.Present(has, opts.Ops)
+	gen, specs, err := event.Present(has, opts.Ops)
 	if err != nil {
 		return stop, fmt.Errorf("watch: %w", err)
 	}
@@ -90,7 +95,10 @@ func Run(ctx context.Context, t *target.Target, opts Options, visit func(*event.
 		w.funcs[pc] = &watched{s, event.NewFunc(s, hmap.Addr(lo))}
 		pcs = append(pcs, pc)
 	}
-	if g := t.Types().Named("runtime.g"); g != nil {
+	w.header = event.DefaultLayout(gen)
+	if t.Stripped() {
+		w.bases = t.TypeBases()
+	} else if g := t.Types().Named("runtime.g"); g != nil {
 		for _, f := range g.Fields() {
 			if f.Name == "goid" {
 				w.goid = f.Off
@@ -216,7 +224,9 @@ func (w *watcher) inside(pc uint64) bool {
 
 func (w *watcher) event(h target.Hit, fn *event.Func, site *event.Site, typ uint64, addr hmap.Addr) *event.Event {
 	e := &event.Event{T: time.Since(w.start).Nanoseconds(), Func: fn, Map: addr, Thread: h.Thread, Site: site}
-	if w.goid >= 0 && h.G != 0 {
+	if w.goid < 0 {
+		e.Goroutine = int64(h.G) // its address says which it is
+	} else if h.G != 0 {
 		e.Goroutine = int64(w.t.Word(h.G + uint64(w.goid)))
 	}
 	mt := w.mapType(typ)
@@ -225,6 +235,12 @@ func (w *watcher) event(h target.Hit, fn *event.Func, site *event.Site, typ uint
 	}
 	if fn.Op == event.Grow && mt != nil && mt.layout != nil && mt.layout.Consts.LoadFactorDen > 0 {
 		fn.LoadNum, fn.LoadDen = mt.layout.Consts.LoadFactorNum, mt.layout.Consts.LoadFactorDen
+	}
+	if addr != 0 && w.t.Stripped() {
+		raw := make([]byte, w.header.Size)
+		if _, err := w.t.Memory().ReadMemory(raw, uint64(addr)); err == nil {
+			e.Header = w.header.Header(addr, raw)
+		}
 	}
 	if addr != 0 && mt != nil && mt.layout != nil {
 		if hd, err := hmap.ReadHeader(w.t.Memory(), mt.layout, addr); err == nil {
@@ -242,7 +258,11 @@ func (w *watcher) mapType(addr uint64) *mapType {
 		return mt
 	}
 	mt := &mapType{event: &event.Type{Addr: hmap.Addr(addr)}}
-	if t, err := w.t.Types().OfDescriptor(hmap.Addr(addr)); err == nil && t.Key() != nil {
+	if w.t.Stripped() {
+		if d, err := hmap.ReadMapType(w.t.Memory(), hmap.Addr(addr), w.bases); err == nil {
+			mt.event.Name, mt.event.Key, mt.event.Size, mt.event.Block = d.Name, d.Key, d.KeySize, d.BlockSize
+		}
+	} else if t, err := w.t.Types().OfDescriptor(hmap.Addr(addr)); err == nil && t.Key() != nil {
 		mt.event.Name = t.Name
 		mt.event.Key, mt.event.Size = t.Key().Kind, t.Key().Size
 		if l, err := t.Layout(); err == nil {
