@@ -1,6 +1,6 @@
 // Program stops is looked at from a debugger. It fills maps of every kind, calls
 // stop, does three operations on main.few, and lets main.young grow. Where maps are
-// Classic, main.growing is in the middle of an evacuation at the stop.
+// Classic, main.growing or main.growing6 is in the middle of an evacuation at the stop.
 package main
 
 type service struct {
@@ -9,19 +9,20 @@ type service struct {
 }
 
 var (
-	table   = map[int64]int64{} // 1000 entries
-	growing = map[int64]int64{}
-	few     = map[string]int{"a": 1, "b": 2, "c": 3}
-	wide    = map[int64][200]byte{} // elems stored behind pointers
-	holed   = map[int64]int64{}     // with tombstones
-	young   = map[int32]bool{}
-	empty   = map[string]bool{}
-	null    map[string]int
-	alias   map[int64]int64
-	srv     *service
-	pointer = &few
-	boxed   interface{}
-	number  = 42
+	table    = map[int64]int64{} // 1000 entries
+	growing  = map[int64]int64{}
+	growing6 = map[int64]int64{}
+	few      = map[string]int{"a": 1, "b": 2, "c": 3}
+	wide     = map[int64][200]byte{} // elems stored behind pointers
+	holed    = map[int64]int64{}     // with tombstones
+	young    = map[int32]bool{}
+	empty    = map[string]bool{}
+	null     map[string]int
+	alias    map[int64]int64
+	srv      *service
+	pointer  = &few
+	boxed    interface{}
+	number   = 42
 
 	ready = make(chan bool)
 	block = make(chan bool)
@@ -33,6 +34,15 @@ func hold(m map[int64]int64) {
 	ready <- true
 	<-block
 	seen += len(m)
+}
+
+func fill(m map[int64]int64, n int64) {
+	for i := int64(0); i < n; i++ {
+		m[i] = -i
+	}
+	for i := int64(0); i < 10; i++ {
+		m[i] = i
+	}
 }
 
 //go:noinline
@@ -56,13 +66,10 @@ func main() {
 	for i := int64(0); i < 1000; i++ {
 		table[i] = i * i
 	}
-	// A Classic map of 64 buckets grows at the insert behind 6.5 entries a bucket.
-	for i := int64(0); i < 417; i++ {
-		growing[i] = -i
-	}
-	for i := int64(0); i < 10; i++ {
-		growing[i] = i
-	}
+	// A Classic map of 64 buckets grows at the insert behind 6.5 entries a bucket; in Go
+	// 1.21 behind 6.
+	fill(growing, 417)
+	fill(growing6, 385)
 	for i := int64(0); i < 30; i++ {
 		wide[i] = [200]byte{byte(i)}
 	}

@@ -1,0 +1,34 @@
+// Program growpath lets a map grow under a debugger: the 53rd insert is one too many for
+// 8 buckets of a Classic map; then a goroutine reads while another one writes. It is not
+// to be run by itself: that is a race, and where the reader meets the writer, it dies.
+package main
+
+import "runtime"
+
+var (
+	m       = map[int]int{}
+	reading = make(chan bool)
+	sum     int
+)
+
+//go:noinline
+func write(m map[int]int, key int) { m[key] = key }
+
+//go:noinline
+func read(m map[int]int) {
+	reading <- true
+	for {
+		sum += m[1]
+	}
+}
+
+func main() {
+	runtime.GOMAXPROCS(2)
+	for i := 0; i < 53; i++ {
+		write(m, i)
+	}
+	go read(m)
+	<-reading
+	write(m, 0)
+	println("sum", sum)
+}
