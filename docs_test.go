@@ -19,7 +19,7 @@ import (
 	"hmaptools/internal/testenv"
 )
 
-// TestDocs executes the commands of README.md and of the lessons and compares
+// TestDocs executes the commands of README.md, of the lessons and of the sessions and compares
 // what they print with what the documents show.
 //
 // A command is a line that begins with "$ " in a block that is marked console;
@@ -45,7 +45,7 @@ func TestDocs(t *testing.T) {
 	if out, err := host.Command(t.Context(), nil, "build", "-o", bin, "./cmd/hmapdump").CombinedOutput(); err != nil {
 		t.Fatalf("go build ./cmd/hmapdump: %v\n%s", err, out)
 	}
-	for _, doc := range append([]string{"README.md"}, docs...) {
+	for _, doc := range append([]string{"README.md", "docs/sessions/README.md"}, docs...) {
 		t.Run(doc, func(t *testing.T) {
 			blocks := parseDoc(string(read(t, doc)))
 			ran := 0

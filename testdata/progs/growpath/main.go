@@ -3,12 +3,15 @@
 // to be run by itself: that is a race, and where the reader meets the writer, it dies.
 package main
 
-import "runtime"
+import (
+	"runtime"
+	"sync/atomic"
+)
 
 var (
-	m       = map[int]int{}
-	reading = make(chan bool)
-	sum     int
+	m     = map[int]int{}
+	sum   int
+	reads int32
 )
 
 //go:noinline
@@ -16,9 +19,9 @@ func write(m map[int]int, key int) { m[key] = key }
 
 //go:noinline
 func read(m map[int]int) {
-	reading <- true
 	for {
 		sum += m[1]
+		atomic.AddInt32(&reads, 1)
 	}
 }
 
@@ -28,7 +31,9 @@ func main() {
 		write(m, i)
 	}
 	go read(m)
-	<-reading
+	for atomic.LoadInt32(&reads) < 1000 {
+		// It has a thread of its own now.
+	}
 	write(m, 0)
 	println("sum", sum)
 }
