@@ -294,7 +294,7 @@ func traceAndGrow(t *testing.T, s *session, tc testenv.Toolchain) {
 	if got := s.do("breakpoints"); strings.Contains(got, "hmapTrace") {
 		t.Errorf("hmap_trace left breakpoints: %s", got)
 	}
-	if got := s.do("hmap_grow on"); !regexp.MustCompile(`(?m)^hmapGrow\d  grow: .*(` + first + `)$`).MatchString(got) || !strings.HasSuffix(got, "hmap_grow: on\n") {
+	if got := s.do("hmap_grow on"); !regexp.MustCompile(`(?m)^hmapGrow\d  grow: .*(`+first+`)$`).MatchString(got) || !strings.HasSuffix(got, "hmap_grow: on\n") {
 		t.Errorf("hmap_grow on: %s", got)
 	}
 	if got := s.do("continue"); !regexp.MustCompile(`\[hmapGrow\d\] \S+(` + first + `)\(`).MatchString(got) {
