@@ -83,7 +83,7 @@ func parse(args []string, stdout io.Writer) (*config, error) {
 	fs.StringVar(&c.pprof, "pprof", "", "write bytes and counts by holder path to this `file`, for go tool pprof")
 	fs.StringVarP(&c.output, "output", "o", "", "write to this `file` instead of standard output")
 	failOn := fs.StringArray("fail-on", nil, "diff: exit with status 3 if this `condition` is met: bytes>10%, len>1000; repeatable")
-	prog := fs.String("prog", "", "the `program`: diff: of core dumps; connect: that the server debugs, if it is elsewhere on this machine")
+	prog := fs.String("prog", "", "diff: the `program` of core dumps; connect: that of the server, where it is on this machine")
 	help := fs.BoolP("help", "h", false, "print this help")
 
 	if err := fs.Parse(args); err != nil {
