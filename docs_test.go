@@ -45,7 +45,7 @@ func TestDocs(t *testing.T) {
 	if out, err := host.Command(t.Context(), nil, "build", "-o", bin, "./cmd/hmapdump").CombinedOutput(); err != nil {
 		t.Fatalf("go build ./cmd/hmapdump: %v\n%s", err, out)
 	}
-	for _, doc := range append([]string{"README.md", "docs/sessions/README.md"}, docs...) {
+	for _, doc := range append([]string{"README.md", "docs/sessions.md"}, docs...) {
 		t.Run(doc, func(t *testing.T) {
 			blocks := parseDoc(string(read(t, doc)))
 			ran := 0
