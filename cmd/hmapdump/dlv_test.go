@@ -59,7 +59,6 @@ func dlvCommand(t testing.TB, args ...string) *exec.Cmd {
 type headless struct {
 	addr string
 	cmd  *exec.Cmd
-	pid  int // of the program
 }
 
 // serve starts a server: dlv VERB --headless FLAGS ARGS. It is ended with the test.
@@ -102,6 +101,7 @@ func serve(t testing.TB, verb string, args ...string) *headless {
 // session is a terminal session of dlv whose input is typed by the test.
 type session struct {
 	t   testing.TB
+	dir string
 	in  io.WriteCloser
 	out *bufio.Reader
 	n   int
@@ -122,7 +122,7 @@ func converse(t testing.TB, args ...string) *session {
 	}
 	cmd := dlvCommand(t, append([]string{"--allow-non-terminal-interactive", "--check-go-version=false"}, args...)...)
 	cmd.Dir = dir
-	s := &session{t: t}
+	s := &session{t: t, dir: dir}
 	if s.in, err = cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
@@ -174,5 +174,16 @@ func (s *session) do(command string) string {
 		if err != nil {
 			s.t.Fatalf("dlv: %s: %v\n%s", command, err, out.String())
 		}
+	}
+}
+
+// script runs a script.
+func (s *session) script(text string) {
+	s.t.Helper()
+	if err := os.WriteFile(filepath.Join(s.dir, "script.star"), []byte(text+"\n"), 0o666); err != nil {
+		s.t.Fatal(err)
+	}
+	if got := s.do("source script.star"); got != "" {
+		s.t.Fatalf("%s\n%s", text, got)
 	}
 }

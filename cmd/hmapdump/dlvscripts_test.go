@@ -74,7 +74,7 @@ func TestDlvScripts(t *testing.T) {
 				t.Parallel()
 				h := serve(t, "exec", "--accept-multiclient", testenv.Build(t, tc, "stops", mode.Flags...))
 				s := converse(t, "connect", h.addr)
-				s.do("break main.stop")
+				s.do("break stopping main.stop")
 				s.do("continue")
 				var stdout, stderr bytes.Buffer
 				if status := run([]string{"--json", "--slots", "connect", h.addr}, &stdout, &stderr); status != 0 {
@@ -102,6 +102,7 @@ func TestDlvScripts(t *testing.T) {
 					t.Errorf("hmap_who main.table: %s", got)
 				}
 				refusals(t, s)
+				lostVariables(t, s, mode.Name == "default")
 				traceAndGrow(t, s, tc)
 			})
 		}
@@ -268,6 +269,37 @@ func refusals(t *testing.T, s *session) {
 	}
 	if got := s.do("help hmap_trace"); !strings.HasPrefix(got, "hmap_trace EXPR N: follow a map") {
 		t.Errorf("help hmap_trace: %s", got)
+	}
+}
+
+// lostVariables: what the compiler did not keep, a layout that is not known, and a command
+// that runs at a breakpoint.
+func lostVariables(t *testing.T, s *session, optimised bool) {
+	t.Helper()
+	s.do("on stopping hmap main.few")
+	if got := s.do("breakpoints"); !strings.Contains(got, "hmap main.few") {
+		t.Errorf("breakpoints: %s", got)
+	}
+	if got := s.do("continue"); strings.Count(got, "main.few map[string]int: header ") != 1 || !strings.Contains(got, "load      3 of 8 slots, 37%\n") {
+		t.Errorf("continue to a breakpoint with hmap: %s", got)
+	}
+	s.do("up")
+	got := strings.TrimSpace(s.do("hmap lost"))
+	if optimised && got != "hmap: lost: optimised away here: try up, another line, or a build with -gcflags='all=-N -l'" {
+		t.Errorf("hmap lost: %s", got)
+	}
+	if !optimised && !strings.Contains(got, "lost map[string]int: header ") {
+		t.Errorf("hmap lost: %s", got)
+	}
+	s.do("down")
+	for _, f := range []struct{ def, want string }{
+		{`eval(None, "*main.srv", Fielded).Variable`, "hmap: main.few: a header of a layout that is not known: its fields are index, names\n"},
+		{`real(typ, addr)`, "main.few map[string]int: header "},
+	} {
+		s.script("def At(typ, addr):\n\treturn " + strings.Replace(f.def, "real(typ, addr)", `eval(None, "*(*%s)(%d)" % (Quoted(typ), addr), Fielded).Variable`, 1))
+		if got := s.do("hmap main.few"); !strings.HasPrefix(got, f.want) {
+			t.Errorf("hmap main.few: %q, want %q", got, f.want)
+		}
 	}
 }
 

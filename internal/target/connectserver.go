@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/rpc"
-	"net/rpc/jsonrpc"
 	"os"
 	"strings"
 	"sync"
@@ -55,7 +54,7 @@ func dialServer(addr string) (_ *server, err error) {
 	if s.conn, err = net.DialTimeout("tcp", addr, greetLimit); err != nil {
 		return fail(ConnectRefused, "", dialReason(err))
 	}
-	s.client = jsonrpc.NewClient(s.conn)
+	s.client = rpc.NewClientWithCodec(newJSONCodec(s.conn))
 	defer func() {
 		if err != nil {
 			s.release()

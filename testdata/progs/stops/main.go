@@ -48,6 +48,19 @@ func fill(m map[int64]int64, n int64) {
 //go:noinline
 func stop() { seen++ }
 
+// once has no use for lost when it calls stop.
+//
+//go:noinline
+func once(lost map[string]int) {
+	seen += len(lost)
+	lost = same(lost)
+	seen += len(lost)
+	stop()
+}
+
+//go:noinline
+func same(m map[string]int) map[string]int { return m }
+
 //go:noinline
 func operate(m map[string]int, key string) {
 	m[key] = 9
@@ -87,6 +100,7 @@ func main() {
 		<-ready
 	}
 	stop()
+	once(few)
 	operate(few, "k")
 	grow(young)
 	println("number", number, "seen", seen, "len", len(null)+len(*pointer))
