@@ -270,7 +270,7 @@ func (d *dump) census(stop target.Stop) (*census.Result, *census.Autopsy, error)
 	} else if info, err := os.Stat(d.core); err == nil && d.mode == modeCore {
 		d.gc.grow(uint64(info.Size()))
 	}
-	opts := census.Options{Depth: d.depth, Hashes: d.check}
+	opts := census.Options{Depth: d.depth, Hashes: d.check, Sized: func(n uint64) { d.gc.expect(n * bytesPerObject) }}
 	exprs := make([]target.Root, len(d.exprs))
 	for i, e := range d.exprs {
 		var err error

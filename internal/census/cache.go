@@ -10,7 +10,7 @@ const (
 	pageBytes = 16 << 10
 	// cachePages bounds what is kept: 32 MiB. What is looked at comes in the order of
 	// addresses, as far as it can.
-	cachePages = 2 << 10
+	cachePages = 1 << 10
 	// cachedBytes is the largest read that goes through the cache; a longer one
 	// gains nothing.
 	cachedBytes = 4 << 10

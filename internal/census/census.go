@@ -14,32 +14,57 @@ import (
 )
 
 // Kind is how a holder holds a map: the kinds of design.md.
-type Kind string
+type Kind uint8
 
 const (
-	Global    Kind = "global"
-	Local     Kind = "local"
-	Arg       Kind = "arg"
-	Register  Kind = "register"  // a local or argument in a CPU register
-	Field     Kind = "field"     // of a struct
-	Element   Kind = "element"   // of an array or slice
-	MapValue  Kind = "mapvalue"  // the elem of an entry
-	MapKey    Kind = "mapkey"    // part of the key of an entry
-	Interface Kind = "interface" // the data word of an interface, or what it points at
-	Closure   Kind = "closure"   // a variable that a function captured
-	Channel   Kind = "channel"   // an element in a channel's buffer, or of a blocked sender
-	Unknown   Kind = "unknown"   // a word that is the header's address, whatever its type
+	Unknown   Kind = iota // a word that is the header's address, whatever its type
+	Global                // a package variable
+	Local                 // a local variable
+	Arg                   // an argument or a result
+	Register              // a local or argument in a CPU register
+	Field                 // of a struct
+	Element               // of an array or slice
+	MapValue              // the elem of an entry
+	MapKey                // part of the key of an entry
+	Interface             // the data word of an interface, or what it points at
+	Closure               // a variable that a function captured
+	Channel               // an element in a channel's buffer, or of a blocked sender
 )
+
+func (k Kind) String() string {
+	return [...]string{
+		"unknown", "global", "local", "arg", "register", "field", "element", "mapvalue", "mapkey", "interface", "closure", "channel",
+	}[k]
+}
+
+// kindOf is the kind of a holder that is a variable. What an expression names is
+// taken for a package variable if it belongs to no goroutine.
+func kindOf(r *target.Root) Kind {
+	switch r.Kind {
+	case target.Local:
+		return Local
+	case target.Arg:
+		return Arg
+	case target.Register:
+		return Register
+	case target.Expr:
+		if r.Goroutine != 0 {
+			return Local
+		}
+	}
+	return Global
+}
 
 // Holder is a word that is the address of a map's header.
 type Holder struct {
-	Kind Kind
-	Type *hmap.Type
-	Addr hmap.Addr // of the word; 0 for a register
-	node node
+	Type  *hmap.Type
+	Addr  hmap.Addr // of the word; 0 for a register
+	paths *paths
+	node  nodeID
+	Kind  Kind
 }
 
-func (h Holder) root() *target.Root { return h.node.top() }
+func (h Holder) root() *target.Root { return h.paths.top(h.node) }
 
 // Name is the variable at which the path starts: "main.srv", "m".
 func (h Holder) Name() string { return h.root().Name }
@@ -47,7 +72,7 @@ func (h Holder) Name() string { return h.root().Name }
 // Path is the way from the variable to the word: "main.srv.sessions[42].Attrs". It
 // is made on demand and reads the target's memory where it has keys in it, so the
 // target must still stand where the census was taken.
-func (h Holder) Path() string { return h.node.String() }
+func (h Holder) Path() string { return h.paths.text(h.node) }
 
 // Frame says to which call the variable belongs: goroutine, function, file and the
 // line where the frame is. All are zero for a package variable.
@@ -127,6 +152,9 @@ type Options struct {
 	// Hashes makes it check every key against its control byte or tophash, where
 	// the target's hash can be had: see hmap.Types.Hash.
 	Hashes bool
+	// Sized, if it is set, is told how many objects of the heap may hold pointers before
+	// they are looked at: a census takes up to some 500 bytes for each.
+	Sized func(objects uint64)
 }
 
 // Source is what a census needs of a target.
@@ -191,7 +219,8 @@ func isRuntimes(name string) bool {
 // for the time of an operation.
 func (w *walk) settle() {
 	for _, p := range w.later {
-		if m := w.maps.get(p.header); m != nil && p.holder.Addr != 0 {
+		at := locate(w.heap, uint64(p.header))
+		if m := w.maps.get(&at); m != nil && p.holder.Addr != 0 {
 			if !w.held.has(uint64(p.holder.Addr)) && !isRuntime(p.holder.root().Func) {
 				w.held.add(uint64(p.holder.Addr))
 				m.add(p.holder)
@@ -209,12 +238,13 @@ func nearest(a, b Holder) int {
 		}
 		return 0
 	}
-	return cmp.Or(cmp.Compare(unknown(a), unknown(b)), cmp.Compare(a.node.depth, b.node.depth),
-		cmp.Compare(a.node.at(0).ref.n, b.node.at(0).ref.n), cmp.Compare(a.Addr, b.Addr))
+	return cmp.Or(cmp.Compare(unknown(a), unknown(b)), cmp.Compare(a.paths.get(a.node).depth, b.paths.get(b.node).depth),
+		cmp.Compare(a.paths.first(a.node).n, b.paths.first(b.node).n), cmp.Compare(a.Addr, b.Addr))
 }
 
 // result makes a Result of what was found.
 func (w *walk) result() *Result {
+	w.aside.wait()
 	w.sortSync()
 	// Headers have one map, but for what is in a variable that is not set yet.
 	hmap.SortByAddr(w.maps.all, func(m *metAt) hmap.Addr { return m.header })
@@ -229,7 +259,9 @@ func (w *walk) result() *Result {
 			if m.entriesErr != nil {
 				f.Errors = append(f.Errors, m.entriesErr)
 			}
-			slices.SortStableFunc(f.Holders, nearest)
+			if len(f.Holders) > 1 {
+				slices.SortStableFunc(f.Holders, nearest)
+			}
 			slices.Sort(f.Goroutines)
 			f.Goroutines = slices.Compact(f.Goroutines)
 			w.res.Maps = append(w.res.Maps, f)

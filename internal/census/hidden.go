@@ -71,7 +71,7 @@ func (w *walk) record(r *hmap.Record, addr uint64) []byte {
 
 // closure looks into what a func value points at: the address of its code, and
 // behind that the variables that the function captured.
-func (w *walk) closure(from *node, r *ref, index int64, addr uint64) {
+func (w *walk) closure(from nodeID, r *ref, index int64, addr uint64) {
 	if w.src.Closure == nil {
 		return
 	}
@@ -91,7 +91,7 @@ func (w *walk) closure(from *node, r *ref, index int64, addr uint64) {
 	}
 	w.closures(t)
 	v := w.variant(r, t, "", func(x *ref) { x.assert = "func " + t.Name })
-	w.pointer(from, v, index, addr, t, Closure)
+	w.pointer(from, v, index, addr, w.plans.of(t), Closure)
 }
 
 // closures makes the plan of a closure: what a function captured is held by its
@@ -113,7 +113,7 @@ func (w *walk) closures(t *hmap.Type) {
 
 // channel looks at what is in a channel: the elements in its buffer, and those that
 // blocked senders bring.
-func (w *walk) channel(from *node, r *ref, index int64, addr uint64) {
+func (w *walk) channel(from nodeID, r *ref, index int64, addr uint64) {
 	f := &w.runtime
 	rec := w.record(&f.hchan, addr)
 	if rec == nil || !w.fits(addr, uint64(f.hchan.Size)) {
@@ -134,9 +134,9 @@ func (w *walk) channel(from *node, r *ref, index int64, addr uint64) {
 	p := w.plans.of(elem)
 	count, size, first, buf := word("qcount"), word("dataqsiz"), word("recvx"), word("buf")
 	if p.size > 0 && count > 0 && count <= size && first < size && size <= maxArray/uint64(p.size) && w.fits(buf, size*uint64(p.size)) {
-		at := from.child(w.variant(r, nil, ".buf", func(x *ref) { x.suffix += ".buf" }), index)
+		at := w.paths.child(from, w.variant(r, nil, ".buf", func(x *ref) { x.suffix += ".buf" }), index)
 		run := func(from, n uint64) {
-			w.push(item{addr: buf + from*uint64(p.size), plan: p, n: int64(n), first: int64(from), node: at, kind: Channel})
+			w.pushRun(item{addr: buf + from*uint64(p.size), plan: p, node: at, kind: Channel}, int64(n), int64(from))
 		}
 		run(first, min(count, size-first))
 		if wrapped := first + count; wrapped > size {
@@ -154,7 +154,7 @@ func (w *walk) channel(from *node, r *ref, index int64, addr uint64) {
 		if at := f.elem.Uint(s); at != 0 && w.fits(at, uint64(p.size)) {
 			detail := fmt.Sprintf(".sendq[%d].elem", k)
 			v := w.variant(r, nil, detail, func(x *ref) { x.suffix += detail })
-			w.push(item{addr: at, plan: p, n: 1, first: -1, node: from.child(v, index), kind: Channel})
+			w.pushAddr(item{addr: at, plan: p, node: w.paths.child(from, v, index), kind: Channel})
 		}
 		sg = next.Uint(s)
 	}
@@ -165,7 +165,7 @@ const maxWaiting = 1 << 20
 
 // pool looks into the caches of a sync.Pool: one for each P, and those that the next
 // garbage collection will drop.
-func (w *walk) pool(from *node, r *ref, s *sighting) {
+func (w *walk) pool(from nodeID, r *ref, s *sighting) {
 	f := &w.runtime
 	rec := w.record(&f.pool, s.addr)
 	if rec == nil || f.local == nil {
@@ -179,7 +179,7 @@ func (w *walk) pool(from *node, r *ref, s *sighting) {
 			continue
 		}
 		v := w.variant(r, nil, part, func(x *ref) { x.suffix += "." + part })
-		w.push(item{addr: addr, plan: p, n: int64(count), node: from.child(v, s.index), kind: Element})
+		w.pushRun(item{addr: addr, plan: p, node: w.paths.child(from, v, s.index), kind: Element}, int64(count), 0)
 	}
 }
 
@@ -194,7 +194,7 @@ func (w *walk) reflected(it *item, s *sighting) {
 	}
 	v := w.variant(s.ref, t, "", func(x *ref) { x.assert = t.Name })
 	if s.w[2]&w.runtime.flagIndir != 0 {
-		w.pointer(it.node, v, s.index, s.w[1], t, Interface)
+		w.pointer(it.node, v, s.index, s.w[1], w.plans.of(t), Interface)
 		return
 	}
 	p := w.plans.of(t)
@@ -209,7 +209,7 @@ func (w *walk) reflected(it *item, s *sighting) {
 	putWord(word, s.w[1])
 	sub := scanner{src: &w.src, ptr: int(w.plans.ptr)}
 	sub.value(p, word, addr, -1, Interface, 0)
-	at := &item{node: it.node.child(v, s.index), kind: Interface}
+	at := &item{node: w.paths.child(it.node, v, s.index), kind: Interface}
 	for i := range sub.out.seen {
 		w.meet(at, &sub.out.seen[i])
 	}

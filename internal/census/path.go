@@ -9,45 +9,102 @@ import (
 	"hmaptools/internal/target"
 )
 
+// nodeID names a node among paths.
+type nodeID uint32
+
 // node is a step of a path, from a variable to where it leads: a place in the value
 // that the parent leads to. There is one for every object that is met, so it is
-// small, and put into words only for what is shown.
+// small, holds no pointer that a garbage collector would have to follow, and is put
+// into words only for what is shown.
 type node struct {
-	parent *node
-	jump   *node // an ancestor, so that any is found in a logarithm of steps
-	ref    *ref
-	index  int64 // of the element in which the place is, or the address of the key; -1: neither
+	index  int64  // of the element in which the place is, or the address of the key; -1: neither
+	parent nodeID // of a variable: itself
+	jump   nodeID // an ancestor, so that any is found in a logarithm of steps
+	ref    uint32 // in paths.refs
+	top    uint32 // the variable's, in paths.refs
 	depth  uint32
 	again  uint32 // how many more times the same step follows: .next.next.next
 }
 
-// child makes the node of a place in what n leads to.
-func (n *node) child(r *ref, index int64) *node {
-	if n.ref == r && n.index < 0 && index < 0 && r.op != opRoot {
+// paths are the nodes of a walk.
+type paths struct {
+	pieces []*[nodesPerPiece]node
+	n      nodeID
+	refs   []*ref
+}
+
+const (
+	pieceShift    = 12
+	nodesPerPiece = 1 << pieceShift
+)
+
+func (p *paths) get(id nodeID) *node { return &p.pieces[id>>pieceShift][id%nodesPerPiece] }
+
+// add keeps a node.
+func (p *paths) add(n node) nodeID {
+	id := p.n
+	if id%nodesPerPiece == 0 {
+		p.pieces = append(p.pieces, new([nodesPerPiece]node))
+	}
+	p.n++
+	*p.get(id) = n
+	return id
+}
+
+// refID is the place of a ref in refs.
+func (p *paths) refID(r *ref) uint32 {
+	if r.id == 0 {
+		p.refs = append(p.refs, r)
+		r.id = uint32(len(p.refs))
+	}
+	return r.id
+}
+
+func (p *paths) ref(n *node) *ref { return p.refs[n.ref-1] }
+
+// root makes the node at which a path starts.
+func (p *paths) root(r *ref) nodeID {
+	id := p.refID(r)
+	return p.add(node{index: -1, parent: p.n, jump: p.n, ref: id, top: id})
+}
+
+// child makes the node of a place in what a node leads to.
+func (p *paths) child(of nodeID, r *ref, index int64) nodeID {
+	id, n := p.refID(r), p.get(of)
+	if n.ref == id && n.index < 0 && index < 0 && r.op != opRoot {
 		// A list is as long as it likes; its path is one step.
-		return &node{n.parent, n.jump, r, -1, n.depth, n.again + 1}
+		c := *n
+		c.again++
+		return p.add(c)
 	}
-	c := &node{parent: n, ref: r, index: index, depth: n.depth + 1, jump: n}
-	if j := n.jump; j != nil && j.jump != nil && n.depth-j.depth == j.depth-j.jump.depth {
-		c.jump = j.jump
+	c := node{index: index, parent: of, jump: of, ref: id, top: n.top, depth: n.depth + 1}
+	if n.depth > 0 {
+		if j := p.get(n.jump); j.depth > 0 {
+			if k := p.get(j.jump); n.depth-j.depth == j.depth-k.depth {
+				c.jump = j.jump
+			}
+		}
 	}
-	return c
+	return p.add(c)
 }
 
 // at returns the ancestor at a depth.
-func (n *node) at(depth uint32) *node {
-	for n.depth > depth {
-		if n.jump != nil && n.jump.depth >= depth {
-			n = n.jump
+func (p *paths) at(id nodeID, depth uint32) nodeID {
+	for n := p.get(id); n.depth > depth; n = p.get(id) {
+		if p.get(n.jump).depth >= depth {
+			id = n.jump
 		} else {
-			n = n.parent
+			id = n.parent
 		}
 	}
-	return n
+	return id
 }
 
+// first is the variable's ref in the path to a node.
+func (p *paths) first(id nodeID) *ref { return p.refs[p.get(id).top-1] }
+
 // top is the variable at which the path starts.
-func (n *node) top() *target.Root { return n.at(0).ref.root }
+func (p *paths) top(id nodeID) *target.Root { return p.first(id).root }
 
 // keyText writes the keys of maps of one type.
 type keyText struct {
@@ -55,15 +112,18 @@ type keyText struct {
 	key  bool // the path goes on in the key, not in the elem
 	mem  hmap.Memory
 	text *hmap.Formatter
+	buf  []byte
 }
 
 // at writes the key that lies at an address.
 func (k *keyText) at(addr hmap.Addr) string {
-	buf := make([]byte, min(max(k.t.Size, 0), 1<<20))
-	if n, _ := k.mem.ReadMemory(buf, uint64(addr)); n < len(buf) {
+	if k.buf == nil {
+		k.buf = make([]byte, min(max(k.t.Size, 0), 1<<20))
+	}
+	if n, _ := k.mem.ReadMemory(k.buf, uint64(addr)); n < len(k.buf) {
 		return "?"
 	}
-	return k.text.Format(k.t, buf)
+	return k.text.Format(k.t, k.buf)
 }
 
 const (
@@ -75,47 +135,55 @@ const (
 	maxAgain = 3
 )
 
-// steps are the nodes to write, from the variable on; left is how many are left out
+// steps appends the nodes to write, from the variable on; left is how many are left out
 // behind the first headSteps.
-func (n *node) steps() (list []*node, left int) {
-	end := uint32(0)
-	if n.depth > maxSteps {
-		end = n.depth - tailSteps
+func (p *paths) steps(id nodeID, list []*node) (_ []*node, left int) {
+	end, depth := uint32(0), p.get(id).depth
+	if depth > maxSteps {
+		end = depth - tailSteps
 		left = int(end - headSteps)
 	}
-	for d := n; d != nil && d.depth >= end; d = d.parent {
-		list = append(list, d)
-	}
-	if left > 0 {
-		for d := n.at(headSteps - 1); d != nil; d = d.parent {
-			list = append(list, d)
+	up := func(id nodeID, end uint32) {
+		for n := p.get(id); ; n = p.get(n.parent) {
+			list = append(list, n)
+			if n.depth == end {
+				return
+			}
 		}
+	}
+	up(id, end)
+	if left > 0 {
+		up(p.at(id, headSteps-1), 0)
 	}
 	slices.Reverse(list)
 	return list, left
 }
 
-// String writes the path as a Go expression: "main.srv.sessions[42].Attrs",
+// text writes the path as a Go expression: "main.srv.sessions[42].Attrs",
 // "*main.p", "(*main.p)[3]", "main.any.(main.T).m". A type assertion at the very
 // end is left out: the type is the map's own. Three liberties: what a func value
 // holds follows the function's name, "main.f.(func main.New.func1).cache"; a step
 // that is taken over and over has a count, "main.list.next{1000}.m"; and "..."
 // stands for the middle of a long path.
-func (n *node) String() string {
-	list, left := n.steps()
-	var b pathText
+func (p *paths) text(id nodeID) string {
+	var nodes [maxSteps + 1]*node
+	var text [128]byte
+	list, left := p.steps(id, nodes[:0])
+	b := pathText{text: text[:0]}
 	for i, s := range list {
 		if left > 0 && i == headSteps {
-			b.write("..." + strconv.Itoa(left) + "...")
+			b.write("...")
+			b.number(int64(left))
+			b.write("...")
 		}
-		b.step(s)
+		b.step(s, p.ref(s))
 	}
-	return b.text
+	return string(b.text)
 }
 
 // pathText is a path as far as it was written.
 type pathText struct {
-	text   string
+	text   []byte
 	assert string // to be written if anything follows
 	star   bool   // text begins with one
 }
@@ -127,29 +195,34 @@ func (b *pathText) write(s string) {
 	}
 	b.flush()
 	if b.star {
-		b.text, b.star = "("+b.text+")", false
+		b.text, b.star = append(slices.Insert(b.text, 0, '('), ')'), false
 	}
-	b.text += s
+	b.text = append(b.text, s...)
 }
+
+// number appends to what was written.
+func (b *pathText) number(n int64) { b.text = strconv.AppendInt(b.text, n, 10) }
 
 func (b *pathText) flush() {
 	if b.assert != "" {
-		b.text += ".(" + b.assert + ")"
+		b.text = append(append(append(b.text, ".("...), b.assert...), ')')
 		b.assert = ""
 	}
 }
 
-func (b *pathText) step(n *node) {
-	r := n.ref
+func (b *pathText) step(n *node, r *ref) {
 	if n.index >= 0 {
 		if k := r.keys; k != nil {
 			if k.key {
 				b.write(".key")
 			}
-			b.write("[" + k.at(hmap.Addr(n.index)) + "]")
+			b.write("[")
+			b.write(k.at(hmap.Addr(n.index)))
 		} else {
-			b.write("[" + strconv.FormatInt(n.index, 10) + "]")
+			b.write("[")
+			b.number(n.index)
 		}
+		b.write("]")
 	}
 	if n.again < maxAgain {
 		for range n.again + 1 {
@@ -158,7 +231,9 @@ func (b *pathText) step(n *node) {
 		return
 	}
 	b.place(r)
-	b.write("{" + strconv.FormatUint(uint64(n.again)+1, 10) + "}")
+	b.write("{")
+	b.number(int64(n.again) + 1)
+	b.write("}")
 }
 
 // place writes where in a value a ref is, and what it takes to get behind it.
@@ -170,6 +245,6 @@ func (b *pathText) place(r *ref) {
 	}
 	if r.op == opPointer && !r.variable && r.elem != nil && r.elem.Kind != reflect.Struct {
 		b.flush()
-		b.text, b.star = "*"+b.text, true
+		b.text, b.star = slices.Insert(b.text, 0, '*'), true
 	}
 }

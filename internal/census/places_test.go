@@ -132,9 +132,9 @@ func checkPlaces(t *testing.T, res *census.Result, places []placed, garbage map[
 		ok := false
 		for _, h := range f.Holders {
 			same := p.word != 0 && h.Addr == hmap.Addr(p.word)
-			right := p.kind == "any" || string(h.Kind) == p.kind
+			right := p.kind == "any" || h.Kind.String() == p.kind
 			if same && !right {
-				wrong[p.kind+" "+string(h.Kind)] = h.Path()
+				wrong[p.kind+" "+h.Kind.String()] = h.Path()
 			}
 			ok = ok || right && (same || p.word == 0)
 		}

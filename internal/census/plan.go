@@ -31,7 +31,8 @@ const (
 // ref is a place in a value that leads to maps, or may.
 type ref struct {
 	op   op
-	kind Kind       // of a holder at this place; "" if that depends on where the value is
+	kind Kind       // of a holder at this place; Unknown if that depends on where the value is
+	id   uint32     // in paths.refs; 0: not yet
 	off  int64      // bytes from the start of the value
 	t    *hmap.Type // of the place
 	elem *hmap.Type // opPointer, opSlice, opArray, opChan (nil: as the channel says): of what it leads to
@@ -43,14 +44,31 @@ type ref struct {
 	assert   string // a type, or a function, that is only known from what is there
 	root     *target.Root
 	keys     *keyText // of a map's entry: a node's index is the address of its key
+	to       *plan    // of elem, once it was asked for
 }
 
 // plan is what of a type's values is looked at.
 type plan struct {
-	id   uint32
+	id   uint32 // from 1 on
 	t    *hmap.Type
 	size int64
 	refs []ref
+	// ready says that goroutines may look at values by it: the plans behind its
+	// pointers are known.
+	ready bool
+}
+
+// prepare makes a plan ready.
+func (ps *plans) prepare(p *plan) {
+	if p.ready {
+		return
+	}
+	p.ready = true
+	for i := range p.refs {
+		if r := &p.refs[i]; r.op == opPointer {
+			ps.behind(r)
+		}
+	}
 }
 
 // inlineRefs bounds the places of a small array that are listed one by one.
@@ -89,12 +107,20 @@ func (ps *plans) of(t *hmap.Type) *plan {
 	if p, ok := ps.byType[t]; ok {
 		return p
 	}
-	p := &plan{id: uint32(len(ps.byType)), t: t, size: t.Size}
+	p := &plan{id: uint32(len(ps.byType)) + 1, t: t, size: t.Size}
 	ps.byType[t] = p
 	if t.Size > 0 && t.Size <= maxValue {
-		ps.add(p, t, 0, "", "")
+		ps.add(p, t, 0, "", Unknown)
 	}
 	return p
+}
+
+// behind returns the plan of what a place leads to.
+func (ps *plans) behind(r *ref) *plan {
+	if r.to == nil {
+		r.to = ps.of(r.elem)
+	}
+	return r.to
 }
 
 // add lists the places of a value of type t that lies at off in the plan's.

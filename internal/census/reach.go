@@ -2,6 +2,7 @@ package census
 
 import (
 	"cmp"
+	"encoding/binary"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,8 @@ type reach struct {
 	bits   []uint64  // a bit for each object of the heap: reached
 	first  []uint64  // by span: the index of its first object
 	header []uint64  // a bit for each object: the header of a map that was found
+	lo, hi uint64    // the heap lies between
+	dull   []bool    // by span: its objects lead nowhere, and no map's header is among them
 	via    []reached // the objects that were reached here, and the word by which first
 	sorted bool
 	found  []uint64 // addresses of words that hold a header
@@ -44,14 +47,19 @@ type reached struct{ obj, at uint64 }
 func newReach(w *walk) *reach {
 	r := &reach{w: w}
 	n := uint64(0)
-	for i := range w.heap.Spans {
+	spans := w.heap.Spans
+	for i := range spans {
 		r.first = append(r.first, n)
-		n += w.heap.Spans[i].N
+		r.dull = append(r.dull, spans[i].NoScan || spans[i].Manual)
+		n += spans[i].N
 	}
+	last := &spans[len(spans)-1]
+	r.lo, r.hi = uint64(spans[0].Start), uint64(last.Start)+last.Bytes
 	r.bits, r.header = make([]uint64, (n+63)/64), make([]uint64, (n+63)/64)
 	for _, m := range w.maps.all {
 		if k, slot, ok := r.object(uint64(m.header)); ok && r.start(k, slot) == uint64(m.header) {
 			set(r.header, r.first[k]+slot)
+			r.dull[k] = false
 		}
 	}
 	return r
@@ -87,8 +95,13 @@ func (r *reach) mark(addr uint64) {
 // is noted if that is a header. Address 0 stands for a word that may be an old one,
 // which holds nothing.
 func (l *look) word(at, x uint64) {
-	k, slot, ok := l.object(x)
-	if !ok {
+	k := l.w.heap.SpanOf(hmap.Addr(x))
+	if k < 0 || l.dull[k] {
+		return
+	}
+	s := &l.w.heap.Spans[k]
+	slot := s.Slot(hmap.Addr(x))
+	if s.Manual || !s.Allocated(slot) {
 		return
 	}
 	i := l.first[k] + slot
@@ -97,7 +110,7 @@ func (l *look) word(at, x uint64) {
 			l.found = append(l.found, at)
 		}
 	}
-	if !l.w.heap.Spans[k].NoScan && !has(l.bits, i) {
+	if !s.NoScan && !has(l.bits, i) {
 		l.news = append(l.news, reached{l.start(k, slot), at})
 	}
 }
@@ -131,9 +144,18 @@ func (l *look) read(at, n uint64) []byte {
 
 // words looks at words that lie at an address.
 func (l *look) words(data []byte, at uint64) {
-	ptr := l.w.plans.ptr
-	for i := 0; i+int(ptr) <= len(data); i += int(ptr) {
-		if x := wordOf(data[i : i+int(ptr)]); x >= minAddr {
+	lo, size := l.lo, l.hi-l.lo
+	if l.w.plans.ptr == 8 {
+		for i := 0; i+8 <= len(data); i += 8 {
+			if x := binary.LittleEndian.Uint64(data[i:]); x-lo < size {
+				l.word(at+uint64(i), x)
+			}
+		}
+		return
+	}
+	ptr := int(l.w.plans.ptr)
+	for i := 0; i+ptr <= len(data); i += ptr {
+		if x := wordOf(data[i : i+ptr]); x-lo < size {
 			l.word(at+uint64(i), x)
 		}
 	}
@@ -215,8 +237,19 @@ func (r *reach) round(n, perTurn int, at func(l *look, i int)) []uint64 {
 	}
 	// Of several words that point at an object the first leads to it; a word that has
 	// no address, only if no other does.
-	slices.SortFunc(news, func(a, b reached) int { return cmp.Or(cmp.Compare(a.obj, b.obj), cmp.Compare(a.at-1, b.at-1)) })
-	news = slices.CompactFunc(news, func(a, b reached) bool { return a.obj == b.obj })
+	hmap.SortByAddr(news, func(x *reached) hmap.Addr { return hmap.Addr(x.obj) })
+	n = 0
+	for _, x := range news {
+		if n > 0 && news[n-1].obj == x.obj {
+			if x.at-1 < news[n-1].at-1 {
+				news[n-1].at = x.at
+			}
+			continue
+		}
+		news[n] = x
+		n++
+	}
+	news = news[:n]
 	marked := make([]uint64, len(news))
 	for i, x := range news {
 		r.mark(x.obj)
@@ -231,7 +264,7 @@ func (r *reach) round(n, perTurn int, at func(l *look, i int)) []uint64 {
 func (r *reach) leads(obj uint64) (at uint64, ok bool) {
 	if !r.sorted {
 		r.sorted = true
-		slices.SortFunc(r.via, func(a, b reached) int { return cmp.Compare(a.obj, b.obj) })
+		hmap.SortByAddr(r.via, func(x *reached) hmap.Addr { return hmap.Addr(x.obj) })
 	}
 	i, ok := slices.BinarySearchFunc(r.via, obj, func(x reached, obj uint64) int { return cmp.Compare(x.obj, obj) })
 	if !ok || r.via[i].at == 0 {
@@ -271,7 +304,14 @@ func (w *walk) unexplained() {
 		return
 	}
 	r := newReach(w)
-	w.seen.each(func(addr uint64, _ uint32, _ *node) { r.mark(addr) })
+	w.seen.objects(func(k, slot int, _ *seenAt) {
+		if w.heap.Spans[k].Allocated(uint64(slot)) {
+			set(r.bits, r.first[k]+uint64(slot))
+		}
+	})
+	for o := range w.seen.other {
+		r.mark(o.addr)
+	}
 	for _, rs := range w.runs {
 		for i := range rs {
 			r.mark(rs[i].lo)
@@ -292,7 +332,8 @@ func (w *walk) unexplained() {
 		if n, _ := w.src.Memory.ReadMemory(word, at); n < len(word) {
 			continue
 		}
-		if m := w.maps.get(hmap.Addr(wordOf(word))); m != nil {
+		header := locate(w.heap, wordOf(word))
+		if m := w.maps.get(&header); m != nil {
 			if h, ok := names.holder(at); ok {
 				w.held.add(at)
 				m.add(h)
@@ -310,11 +351,15 @@ func (w *walk) inQueue(at uint64) bool {
 		return false
 	}
 	p := w.plans.byType[t]
-	o, place := w.heap.Find(hmap.Addr(at))
-	if p == nil || place != heap.Object || !w.seen.has(uint64(o.Start), p) {
+	in := locate(w.heap, at)
+	if p == nil || in.place != heap.Object {
 		return false
 	}
-	_, part := descend(t, int64(at-uint64(o.Start)))
+	begin := locate(w.heap, in.start)
+	if !w.seen.has(&begin, p) {
+		return false
+	}
+	_, part := descend(t, int64(at-in.start))
 	return part != nil && !part.Pointers()
 }
 

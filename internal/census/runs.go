@@ -8,7 +8,7 @@ type extent struct{ lo, hi uint64 }
 // run is a stretch of an array that was looked at.
 type run struct {
 	extent
-	node  *node
+	node  nodeID
 	first int64 // index of the first element in it
 }
 
@@ -17,7 +17,7 @@ type run struct {
 type runs map[object][]run
 
 // add notes a stretch, and returns which parts of it are new.
-func (rs runs) add(key object, e extent, n *node, first int64) (fresh []extent) {
+func (rs runs) add(key object, e extent, n nodeID, first int64) (fresh []extent) {
 	old := rs[key]
 	i, _ := slices.BinarySearchFunc(old, e.lo, func(r run, lo uint64) int {
 		if r.hi <= lo {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"runtime"
+	"slices"
 	"sync"
 
 	"hmaptools/internal/hmap"
@@ -12,14 +13,17 @@ import (
 
 // item is an object to look at.
 type item struct {
-	addr  uint64
-	plan  *plan
-	n     int64 // values side by side
-	first int64 // index of the first; -1: there is one value, and it has none
-	node  *node
-	kind  Kind // of a holder that is the value itself
-	// found is a map whose entries are to be looked at, sync a sync.Map: then only
-	// addr and node are set of the others.
+	addr uint64
+	plan *plan // nil: a map, or a sync.Map, whose entries are to be looked at
+	more *more // nil: one value, which has no index
+	node nodeID
+	kind Kind // of a holder that is the value itself
+}
+
+// more is what an item is beside one value: values side by side, a map or a sync.Map.
+type more struct {
+	n     int64
+	first int64 // index of the first value
 	found *met
 	sync  *SyncMap
 }
@@ -27,11 +31,11 @@ type item struct {
 // sighting is a place of an object, and the words that lie there.
 type sighting struct {
 	ref   *ref
-	kind  Kind
-	item  int32
 	index int64  // see node
 	addr  uint64 // of the place, 0 in a register
 	w     [3]uint64
+	item  int32
+	kind  Kind
 }
 
 // findings are what was seen in some items, in their order.
@@ -54,7 +58,7 @@ const (
 	// must be for more than one to take part.
 	itemsPerTurn = 256
 	// maxSightings bounds what is seen before it is dealt with.
-	maxSightings = 8 << 10
+	maxSightings = 2 << 10
 )
 
 // scanner looks at items. It changes nothing but its own fields, so several work
@@ -62,6 +66,7 @@ const (
 type scanner struct {
 	src  *Source
 	ptr  int
+	seen *seen // nil: what it meets is told though it was looked at before
 	buf  []byte
 	out  findings
 	emit func(findings)
@@ -87,7 +92,7 @@ func (w *walk) level(items []item) {
 		w.res.Bytes += f.bytes
 		for i := range f.errs {
 			e := &f.errs[i]
-			w.fail(fmt.Errorf("read %s at %#x: %w", items[base+int(e.item)].node, e.addr, e.err))
+			w.fail(fmt.Errorf("read %s at %#x: %w", w.paths.text(items[base+int(e.item)].node), e.addr, e.err))
 		}
 		for i := range f.seen {
 			w.meet(&items[base+int(f.seen[i].item)], &f.seen[i])
@@ -96,8 +101,19 @@ func (w *walk) level(items []item) {
 			w.sightings.Put(&f.seen)
 		}
 	}
-	if len(items) < itemsPerTurn || w.workers < 2 {
-		s := &scanner{src: &w.src, ptr: int(w.plans.ptr), spare: &w.sightings, emit: func(f findings) { deal(0, &f) }}
+	known := w.seen
+	if w.opts.Depth >= 0 {
+		known = nil // what lies too deep is counted, known or not
+	}
+	newScanner := func(emit func(findings)) *scanner {
+		return &scanner{src: &w.src, ptr: int(w.plans.ptr), seen: known, spare: &w.sightings, emit: emit}
+	}
+	perTurn := itemsPerTurn
+	if len(items) < itemsPerTurn {
+		perTurn = 1 // none, or some large maps
+	}
+	if w.workers < 2 || perTurn == 1 && !anyLarge(items) {
+		s := newScanner(func(f findings) { deal(0, &f) })
 		for i := range items {
 			s.item(&items[i], int32(i))
 			if len(items) > 1 && len(s.out.seen) < maxSightings {
@@ -116,8 +132,8 @@ func (w *walk) level(items []item) {
 	for range w.workers {
 		go func() {
 			for t := range work {
-				s := &scanner{src: &w.src, ptr: int(w.plans.ptr), spare: &w.sightings, emit: func(f findings) { t.out <- f }}
-				for i := range items[t.base:min(t.base+itemsPerTurn, len(items))] {
+				s := newScanner(func(f findings) { t.out <- f })
+				for i := range items[t.base:min(t.base+perTurn, len(items))] {
 					s.item(&items[t.base+i], int32(i))
 				}
 				s.flush(true)
@@ -125,7 +141,7 @@ func (w *walk) level(items []item) {
 		}()
 	}
 	go func() {
-		for base := 0; base < len(items); base += itemsPerTurn {
+		for base := 0; base < len(items); base += perTurn {
 			t := turn{base, make(chan findings, 2)}
 			order <- t
 			work <- t
@@ -143,23 +159,35 @@ func (w *walk) level(items []item) {
 	}
 }
 
+// anyLarge reports whether one item alone has enough to look at for two goroutines: one
+// that looks, and one that deals with what is seen.
+func anyLarge(items []item) bool {
+	return slices.ContainsFunc(items, func(it item) bool {
+		return it.more != nil && it.more.found != nil && it.more.found.Header.Len() > maxSightings
+	})
+}
+
 // workers is how many goroutines look at a target's memory.
 func workers() int { return runtime.GOMAXPROCS(0) }
 
 // item looks at one item.
 func (s *scanner) item(it *item, i int32) {
-	if it.found != nil {
-		s.entries(it, i)
-		return
-	}
-	if it.sync != nil {
-		s.syncEntries(it, i)
-		return
+	count, first := int64(1), int64(-1)
+	if m := it.more; m != nil {
+		switch {
+		case m.found != nil:
+			s.entries(it, i)
+			return
+		case m.sync != nil:
+			s.syncEntries(it, i)
+			return
+		}
+		count, first = m.n, m.first
 	}
 	size := it.plan.size
 	per := max(1, chunkBytes/size)
-	for k := int64(0); k < it.n; k += per {
-		n := min(per, it.n-k)
+	for k := int64(0); k < count; k += per {
+		n := min(per, count-k)
 		at := it.addr + uint64(k*size)
 		data := s.bytes(int(n * size))
 		got, err := s.src.Memory.ReadMemory(data, at)
@@ -173,8 +201,8 @@ func (s *scanner) item(it *item, i int32) {
 		}
 		for j := range n {
 			index := int64(-1)
-			if it.first >= 0 {
-				index = it.first + k + j
+			if first >= 0 {
+				index = first + k + j
 			}
 			s.value(it.plan, data[j*size:(j+1)*size], at+uint64(j*size), index, it.kind, i)
 		}
@@ -197,7 +225,7 @@ func (s *scanner) value(p *plan, data []byte, addr uint64, index int64, kind Kin
 	for k := range p.refs {
 		r := &p.refs[k]
 		x := sighting{ref: r, kind: r.kind, item: i, index: index}
-		if x.kind == "" {
+		if x.kind == Unknown {
 			x.kind = kind
 		}
 		if addr != 0 {
@@ -227,6 +255,12 @@ func (s *scanner) value(p *plan, data []byte, addr uint64, index int64, kind Kin
 				}
 				continue
 			}
+			// Most pointers of a list or a tree lead to what is known.
+			if r.op == opPointer && s.seen != nil && r.to != nil {
+				if at := locate(s.seen.heap, x.w[0]); s.seen.knows(&at, r.to) {
+					continue
+				}
+			}
 		}
 		s.out.seen = append(s.out.seen, x)
 	}
@@ -242,7 +276,7 @@ func (s *scanner) word(b []byte) uint64 {
 
 // entries looks at the keys and elems of a map.
 func (s *scanner) entries(it *item, i int32) {
-	m := it.found
+	m := it.more.found
 	err := hmap.Slots(s.src.Memory, m.Map, true, func(e *hmap.Entry) error {
 		if p := m.elems; p != nil && int64(len(e.Elem)) >= p.size {
 			s.value(p, e.Elem, uint64(e.ElemAt), int64(e.KeyAt), MapValue, i)

@@ -128,7 +128,7 @@ func (w *walk) started(goroutine int64, x *stackmap.Closure) {
 		}
 	}
 	w.roots++
-	n := &node{ref: &ref{op: opRoot, suffix: name, root: root, n: w.roots}, index: -1}
+	n := w.paths.root(&ref{op: opRoot, suffix: name, root: root, n: w.roots})
 	w.closure(n, &ref{op: opFunc}, -1, x.Value)
 }
 
@@ -155,7 +155,7 @@ func (w *walk) iterator(it *iterator, types map[uint64]*hmap.Type, goroutine int
 	}
 	root := w.frameRoot(&stackFrame{goroutine, f.Func, f.Line, f.SP}, "range")
 	w.roots++
-	start := &item{node: &node{ref: &ref{op: opRoot, suffix: root.Name, root: root, n: w.roots}, index: -1}}
+	start := &item{node: w.paths.root(&ref{op: opRoot, suffix: root.Name, root: root, n: w.roots})}
 	w.hold(start, &sighting{
 		ref: &ref{op: opMap, kind: Field, t: t, suffix: "." + it.m.Name}, kind: Field, index: -1, addr: at, w: [3]uint64{uint64(header)},
 	})

@@ -37,7 +37,7 @@ type syncType struct {
 
 // syncMap looks at a sync.Map and queues its entries. In the older design they are in
 // ordinary maps too, which are met by their types.
-func (w *walk) syncMap(from *node, r *ref, s *sighting) {
+func (w *walk) syncMap(from nodeID, r *ref, s *sighting) {
 	at := hmap.Addr(s.addr)
 	if at == 0 || w.syncs[at] {
 		return
@@ -53,14 +53,14 @@ func (w *walk) syncMap(from *node, r *ref, s *sighting) {
 			return // nothing was ever stored
 		}
 	}
-	n := from.child(r, s.index)
-	x := &SyncMap{Map: m, Holder: Holder{Kind: s.kind, Type: r.t, Addr: at, node: *n}, keys: st.keys, elems: st.elems}
+	n := w.paths.child(from, r, s.index)
+	x := &SyncMap{Map: m, Holder: Holder{Kind: s.kind, Type: r.t, Addr: at, paths: &w.paths, node: n}, keys: st.keys, elems: st.elems}
 	if err != nil {
 		x.Errors = []error{err}
 	}
 	w.res.SyncMaps = append(w.res.SyncMaps, x)
 	if m.Len > 0 && (x.keys != nil || x.elems != nil) {
-		w.queue = append(w.queue, item{addr: s.addr, node: n, sync: x})
+		w.queue = append(w.queue, item{addr: s.addr, node: n, more: &more{sync: x}})
 	}
 }
 
@@ -85,7 +85,7 @@ func (w *walk) syncType(t *hmap.Type) *syncType {
 
 // syncEntries looks at the keys and values of a sync.Map.
 func (s *scanner) syncEntries(it *item, i int32) {
-	m := it.sync
+	m := it.more.sync
 	err := syncmap.Entries(s.src.Memory, m.Map, func(e *syncmap.Entry) error {
 		if p := m.elems; p != nil && int64(len(e.Value)) >= p.size {
 			s.value(p, e.Value, uint64(e.ValueAt), int64(e.KeyAt), MapValue, i)

@@ -25,7 +25,7 @@ type namer struct {
 type typed struct {
 	lo, hi uint64
 	plan   *plan
-	node   *node
+	node   nodeID
 	first  int64
 }
 
@@ -55,7 +55,7 @@ func newNamer(w *walk, r *reach) *namer {
 	}
 	slices.Sort(asked)
 	asked = slices.Compact(asked)
-	byID := make([]*plan, len(w.plans.byType))
+	byID := make([]*plan, len(w.plans.byType)+1)
 	for _, p := range w.plans.byType {
 		byID[p.id] = p
 	}
@@ -67,7 +67,7 @@ func newNamer(w *walk, r *reach) *namer {
 			}
 		}
 	}
-	w.seen.each(func(addr uint64, id uint32, n *node) {
+	w.seen.each(func(addr uint64, id uint32, n nodeID) {
 		add(typed{addr, addr + uint64(byID[id].size), byID[id], n, -1})
 	})
 	for o, rs := range w.runs {
@@ -105,7 +105,7 @@ func (nm *namer) holder(at uint64) (Holder, bool) {
 	if root != nil {
 		r = *root
 	}
-	return Holder{Kind: Unknown, Type: t, Addr: hmap.Addr(at), node: node{ref: &ref{op: opRoot, suffix: text, root: &r}, index: -1}}, true
+	return Holder{Kind: Unknown, Type: t, Addr: hmap.Addr(at), paths: &nm.w.paths, node: nm.w.paths.root(&ref{op: opRoot, suffix: text, root: &r})}, true
 }
 
 // place says where a word lies, of which type it is, nil if that is not known, and
@@ -116,13 +116,13 @@ func (nm *namer) place(at uint64, depth int) (text string, t *hmap.Type, root *t
 		return root.Name, nil, root
 	}
 	if x, ok := nm.typed[at]; ok {
-		text, off := x.node.String(), int64(at-x.lo)
+		text, off := nm.w.paths.text(x.node), int64(at-x.lo)
 		if x.first >= 0 {
 			text += "[" + strconv.FormatInt(x.first+off/x.plan.size, 10) + "]"
 			off %= x.plan.size
 		}
 		rest, t := descend(x.plan.t, off)
-		return text + rest, t, x.node.top()
+		return text + rest, t, nm.w.paths.top(x.node)
 	}
 	i, ok := slices.BinarySearchFunc(nm.globals, at, func(r *target.Root, at uint64) int { return cmp.Compare(r.Addr, at) })
 	if !ok {

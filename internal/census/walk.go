@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"hmaptools/internal/heap"
 	"hmaptools/internal/hmap"
@@ -30,19 +29,6 @@ type object struct {
 	plan uint32
 }
 
-// met is a map that was met.
-type met struct {
-	Found
-	first      [1]Holder // most maps have one
-	header     hmap.Addr
-	t          *hmap.Type
-	keys       *plan // nil: they lead nowhere
-	elems      *plan
-	node       *node // the first that led to it
-	next       *met  // another way to lay out what is there
-	entriesErr error
-}
-
 type walk struct {
 	src     Source
 	opts    Options
@@ -51,16 +37,19 @@ type walk struct {
 	plans   *plans
 	heap    *heap.Heap // nil if it cannot be read
 
-	maps   *mets
-	fresh  []*met // to be inspected
-	seen   *seen
-	runs   runs
-	held   *words
-	queue  []item
-	refs   map[refKey]*ref
-	fields map[*hmap.Type][2]*plan
-	roots  int64     // that were started at
-	later  []pending // words of the runtime's own that hold a header
+	maps      *mets
+	spareMets []met
+	fresh     []*met // to be inspected before their entries are looked at
+	aside     *aside
+	entries   map[*hmap.Type]entryType
+	seen      *seen
+	runs      runs
+	held      *words
+	queue     []item
+	paths     paths
+	refs      map[refKey]*ref
+	roots     int64     // that were started at
+	later     []pending // words of the runtime's own that hold a header
 
 	stackWords []stackWord
 	frames     []stackFrame
@@ -89,7 +78,7 @@ func newWalk(src Source, opts Options) *walk {
 	src.Memory = &cache{mem: src.Memory}
 	w := &walk{
 		src: src, opts: opts, res: &Result{}, workers: workers(), plans: newPlans(src.Types),
-		refs: map[refKey]*ref{}, fields: map[*hmap.Type][2]*plan{}, runs: runs{},
+		refs: map[refKey]*ref{}, entries: map[*hmap.Type]entryType{}, runs: runs{},
 		syncs: map[hmap.Addr]bool{}, syncTypes: map[*hmap.Type]*syncType{},
 	}
 	if opts.Hashes {
@@ -99,9 +88,19 @@ func newWalk(src Source, opts Options) *walk {
 	if w.heap, err = heap.Read(src.Memory, src.Types); err != nil {
 		w.fail(err)
 	}
+	if w.heap != nil && opts.Sized != nil {
+		n := uint64(0)
+		for i := range w.heap.Spans {
+			if s := &w.heap.Spans[i]; !s.NoScan && !s.Manual {
+				n += s.N
+			}
+		}
+		opts.Sized(n)
+	}
 	w.seen, w.maps, w.held = newSeen(w.heap), newMets(w.heap), newWords(w.heap, w.plans.ptr)
+	w.aside = newAside(w)
 	w.runtime = readRuntime(src.Types)
-	w.sightings.New = func() any { return new([]sighting) }
+	w.sightings.New = func() any { s := make([]sighting, 0, maxSightings+maxSightings/8); return &s }
 	return w
 }
 
@@ -123,18 +122,13 @@ func (w *walk) root(r *target.Root) {
 		return
 	}
 	w.roots++
-	kind := Kind(r.Kind)
-	if r.Kind == target.Expr {
-		if kind = Local; r.Goroutine == 0 {
-			kind = Global
-		}
-	}
+	kind := kindOf(r)
 	it := item{
-		addr: r.Addr, plan: w.plans.of(r.Type), n: 1, first: -1, kind: kind,
-		node: &node{ref: &ref{op: opRoot, suffix: r.Name, root: r, n: w.roots}, index: -1},
+		addr: r.Addr, plan: w.plans.of(r.Type), kind: kind,
+		node: w.paths.root(&ref{op: opRoot, suffix: r.Name, root: r, n: w.roots}),
 	}
 	if r.Raw == nil {
-		w.push(it)
+		w.pushAddr(it)
 		return
 	}
 	s := &scanner{src: &w.src, ptr: int(w.plans.ptr)}
@@ -151,6 +145,7 @@ func (w *walk) root(r *target.Root) {
 // first, so that a holder has the shortest path that leads to it.
 func (w *walk) drain() {
 	var spare []item
+	w.aside.start()
 	w.inspect()
 	for len(w.queue) > 0 {
 		items := w.queue
@@ -159,53 +154,67 @@ func (w *walk) drain() {
 			hmap.SortByAddr(items, func(it *item) hmap.Addr { return hmap.Addr(it.addr) })
 		}
 		w.level(items)
+		w.aside.start()
 		w.inspect()
 		clear(items)
 		spare = items
 	}
 }
 
-// push queues an object unless it was looked at before.
-func (w *walk) push(it item) {
+// worth reports whether there is anything to look at.
+func (w *walk) worth(it *item) bool {
 	size := it.plan.size
-	if it.addr == 0 || it.n <= 0 || size <= 0 || size > maxValue || len(it.plan.refs) == 0 {
-		return
+	if it.addr == 0 || size <= 0 || size > maxValue || len(it.plan.refs) == 0 {
+		return false
 	}
-	if it.first >= 0 {
-		w.pushRun(it)
-		return
-	}
-	if !w.seen.add(it.addr, it.plan, it.node) {
+	w.plans.prepare(it.plan)
+	return true
+}
+
+// push queues the object at a spot unless it was looked at before.
+func (w *walk) push(at *spot, it item) {
+	if !w.worth(&it) || !w.seen.add(at, it.plan, it.node) {
 		return
 	}
 	w.res.Objects++
+	if len(w.queue) == cap(w.queue) {
+		w.queue = slices.Grow(w.queue, max(1<<10, len(w.queue))) // append would grow it by a quarter
+	}
 	w.queue = append(w.queue, it)
 }
 
-// pushRun queues what was not yet looked at of values that lie side by side: slices
-// of one array overlap. Long ones are queued in pieces.
-func (w *walk) pushRun(it item) {
+// pushAddr queues the object at an address unless it was looked at before.
+func (w *walk) pushAddr(it item) {
+	at := locate(w.heap, it.addr)
+	w.push(&at, it)
+}
+
+// pushRun queues what was not yet looked at of n values that lie side by side, of which
+// the first has an index: slices of one array overlap. Long ones are queued in pieces.
+func (w *walk) pushRun(it item, n, first int64) {
+	if !w.worth(&it) || n <= 0 {
+		return
+	}
 	size := uint64(it.plan.size)
 	base := it.addr
 	if w.heap != nil {
-		if o, place := w.heap.Find(hmap.Addr(it.addr)); place == heap.Object {
-			base = uint64(o.Start)
+		if at := locate(w.heap, it.addr); at.place == heap.Object {
+			base = at.start
 		}
 	}
 	// The same elements, not shifted ones.
 	key := object{base + (it.addr-base)%size, it.plan.id}
-	for _, r := range w.runs.add(key, extent{it.addr, it.addr + uint64(it.n)*size}, it.node, it.first) {
-		part := it
-		part.addr, part.n, part.first = r.lo, int64((r.hi-r.lo)/size), it.first+int64((r.lo-it.addr)/size)
-		w.res.Objects += int(part.n)
-		per := int64(max(1, chunkBytes/size))
-		for part.n > 0 {
-			piece := part
-			piece.n = min(per, part.n)
-			w.queue = append(w.queue, piece)
-			part.addr += uint64(piece.n) * size
-			part.n -= piece.n
-			part.first += piece.n
+	per := int64(max(1, chunkBytes/size))
+	for _, r := range w.runs.add(key, extent{it.addr, it.addr + uint64(n)*size}, it.node, first) {
+		left, index := int64((r.hi-r.lo)/size), first+int64((r.lo-it.addr)/size)
+		w.res.Objects += int(left)
+		for part := it; left > 0; {
+			k := min(per, left)
+			part.addr, part.more = r.lo, &more{n: k, first: index}
+			w.queue = append(w.queue, part)
+			r.lo += uint64(k) * size
+			left -= k
+			index += k
 		}
 	}
 }
@@ -218,7 +227,7 @@ func (w *walk) meet(it *item, s *sighting) {
 	case opHeader:
 		w.later = append(w.later, pending{hmap.Addr(s.w[0]), w.holder(it, s)})
 	case opArray:
-		w.push(item{addr: s.addr, plan: w.plans.of(s.ref.elem), n: s.ref.n, node: it.node.child(s.ref, s.index), kind: Element})
+		w.pushRun(item{addr: s.addr, plan: w.plans.behind(s.ref), node: w.paths.child(it.node, s.ref, s.index), kind: Element}, s.ref.n, 0)
 	default:
 		if w.tooDeep(it.node) {
 			return
@@ -229,8 +238,11 @@ func (w *walk) meet(it *item, s *sighting) {
 
 // tooDeep reports whether what lies behind a place must not be looked at, and
 // counts it.
-func (w *walk) tooDeep(n *node) bool {
-	if w.opts.Depth < 0 || int64(n.depth)+int64(n.again) < int64(w.opts.Depth) {
+func (w *walk) tooDeep(id nodeID) bool {
+	if w.opts.Depth < 0 {
+		return false
+	}
+	if n := w.paths.get(id); int64(n.depth)+int64(n.again) < int64(w.opts.Depth) {
 		return false
 	}
 	w.res.Cut++
@@ -246,7 +258,7 @@ func (w *walk) follow(it *item, s *sighting) {
 		if r.kind == Closure {
 			kind = Closure
 		}
-		w.pointer(it.node, r, s.index, s.w[0], r.elem, kind)
+		w.pointer(it.node, r, s.index, s.w[0], w.plans.behind(r), kind)
 	case opSlice:
 		w.slice(it.node, r, s)
 	case opIface:
@@ -265,25 +277,25 @@ func (w *walk) follow(it *item, s *sighting) {
 }
 
 // pointer queues the one value that a pointer points at.
-func (w *walk) pointer(from *node, r *ref, index int64, addr uint64, elem *hmap.Type, kind Kind) {
-	p := w.plans.of(elem)
-	if len(p.refs) == 0 {
+func (w *walk) pointer(from nodeID, r *ref, index int64, addr uint64, p *plan, kind Kind) {
+	if len(p.refs) == 0 || p.size <= 0 || p.size > maxValue {
 		return
 	}
-	if w.seen.has(addr, p) {
+	at := locate(w.heap, addr)
+	if w.seen.has(&at, p) {
 		return
 	}
-	if !w.fits(addr, uint64(p.size)) {
+	if !w.fitsAt(&at, uint64(p.size)) {
 		w.res.Stale++
 		return
 	}
-	w.push(item{addr: addr, plan: p, n: 1, first: -1, node: from.child(r, index), kind: kind})
+	w.push(&at, item{addr: addr, plan: p, node: w.paths.child(from, r, index), kind: kind})
 }
 
 // slice queues the array behind a slice: up to its capacity, since what lies behind
 // its length is kept alive too.
-func (w *walk) slice(from *node, r *ref, s *sighting) {
-	p := w.plans.of(r.elem)
+func (w *walk) slice(from nodeID, r *ref, s *sighting) {
+	p := w.plans.behind(r)
 	addr, n, c := s.w[0], int64(s.w[1]), int64(s.w[2])
 	if len(p.refs) == 0 || p.size <= 0 {
 		return
@@ -292,13 +304,12 @@ func (w *walk) slice(from *node, r *ref, s *sighting) {
 		w.res.Stale++
 		return
 	}
-	at := from.child(r, s.index)
-	w.push(item{addr: addr, plan: p, n: n, node: at, kind: Element})
+	w.pushRun(item{addr: addr, plan: p, node: w.paths.child(from, r, s.index), kind: Element}, n, 0)
 	if c > n {
-		w.push(item{
-			addr: addr + uint64(n*p.size), plan: p, n: c - n, first: n, kind: Element,
-			node: from.child(w.variant(r, nil, "[:cap]", func(x *ref) { x.suffix += "[:cap]" }), s.index),
-		})
+		w.pushRun(item{
+			addr: addr + uint64(n*p.size), plan: p, kind: Element,
+			node: w.paths.child(from, w.variant(r, nil, "[:cap]", func(x *ref) { x.suffix += "[:cap]" }), s.index),
+		}, c-n, n)
 	}
 }
 
@@ -311,6 +322,7 @@ func (w *walk) variant(r *ref, t *hmap.Type, detail string, change func(*ref)) *
 	v := w.refs[key]
 	if v == nil {
 		c := *r
+		c.id, c.to = 0, nil
 		change(&c)
 		v = &c
 		w.refs[key] = v
@@ -329,7 +341,7 @@ func (w *walk) iface(it *item, s *sighting) {
 	}
 	r := w.variant(s.ref, dyn, "", func(x *ref) { x.assert = dyn.Name })
 	if !direct {
-		w.pointer(it.node, r, s.index, uint64(at), dyn, Interface)
+		w.pointer(it.node, r, s.index, uint64(at), w.plans.of(dyn), Interface)
 		return
 	}
 	// The data word is the value: a place of its own, one word further on.
@@ -341,7 +353,7 @@ func (w *walk) iface(it *item, s *sighting) {
 	if p := w.plans.of(dyn); p.size == w.plans.ptr {
 		sub.value(p, words[w.plans.ptr:], addr, -1, Interface, 0)
 	}
-	at2 := &item{node: it.node.child(r, s.index), kind: Interface}
+	at2 := &item{node: w.paths.child(it.node, r, s.index), kind: Interface}
 	for i := range sub.out.seen {
 		w.meet(at2, &sub.out.seen[i])
 	}
@@ -357,21 +369,17 @@ func putWord(b []byte, x uint64) {
 // the heap, and not over the end of an object. A variable that the program has not
 // set yet may hold anything.
 func (w *walk) fits(addr, size uint64) bool {
-	if addr+size < addr || addr < minAddr {
+	at := locate(w.heap, addr)
+	return w.fitsAt(&at, size)
+}
+
+func (w *walk) fitsAt(at *spot, size uint64) bool {
+	if at.addr+size < at.addr || at.addr < minAddr {
 		return false
 	}
-	if w.heap == nil {
-		if size <= chunkBytes {
-			return true
-		}
-		var last [1]byte
-		n, _ := w.src.Memory.ReadMemory(last[:], addr+size-1)
-		return n == 1
-	}
-	o, place := w.heap.Find(hmap.Addr(addr))
-	switch place {
+	switch at.place {
 	case heap.Object, heap.Manual:
-		return addr+size <= uint64(o.End())
+		return at.addr+size <= at.end
 	case heap.Free:
 		return false
 	}
@@ -379,7 +387,7 @@ func (w *walk) fits(addr, size uint64) bool {
 		return true
 	}
 	var last [1]byte
-	n, _ := w.src.Memory.ReadMemory(last[:], addr+size-1)
+	n, _ := w.src.Memory.ReadMemory(last[:], at.addr+size-1)
 	return n == 1
 }
 
@@ -388,20 +396,20 @@ const minAddr = 4096
 
 // holder makes a holder of a place.
 func (w *walk) holder(it *item, s *sighting) Holder {
-	return Holder{Kind: s.kind, Addr: hmap.Addr(s.addr), Type: s.ref.t, node: *it.node.child(s.ref, s.index)}
+	return Holder{Kind: s.kind, Addr: hmap.Addr(s.addr), Type: s.ref.t, paths: &w.paths, node: w.paths.child(it.node, s.ref, s.index)}
 }
 
 // hold notes a word that holds a map.
 func (w *walk) hold(it *item, s *sighting) {
 	header, t := hmap.Addr(s.w[0]), s.ref.t
-	if s.addr != 0 {
-		if w.held.has(s.addr) {
-			return
-		}
+	if s.addr != 0 && w.held.has(s.addr) {
+		return
 	}
-	m := w.known(header, t)
+	at := locate(w.heap, uint64(header))
+	m := w.known(&at, t)
+	var l *hmap.Layout
 	if m == nil {
-		if m = w.discover(it, s, header, t); m == nil {
+		if l = w.headerLayout(it, s, &at, t); l == nil {
 			return
 		}
 	}
@@ -409,122 +417,36 @@ func (w *walk) hold(it *item, s *sighting) {
 		w.held.add(s.addr)
 	}
 	h := w.holder(it, s)
-	if h.root().Kind == target.Expr && len(m.Holders) > 0 {
+	if m == nil {
+		m = w.newMet()
+		m.t, m.node, m.header = t, h.node, header
+		m.Holders = m.first[:0]
+		w.maps.add(&at, m)
+		w.toInspect(m, l)
+	} else if h.root().Kind == target.Expr && len(m.Holders) > 0 {
 		return // a copy of the word, in a register or in hmapdump itself
 	}
 	m.add(h)
 }
 
-// discover notes a map that was not met before. It is nil if there is none.
-func (w *walk) discover(it *item, s *sighting, header hmap.Addr, t *hmap.Type) *met {
+// headerLayout is the layout of a map that was not met before, nil if there is none.
+func (w *walk) headerLayout(it *item, s *sighting, header *spot, t *hmap.Type) *hmap.Layout {
 	l, err := t.Layout()
 	if err != nil {
-		w.fail(fmt.Errorf("%s: %w", it.node.child(s.ref, s.index), err))
+		w.fail(fmt.Errorf("%s: %w", w.paths.text(w.paths.child(it.node, s.ref, s.index)), err))
 		return nil
 	}
 	if !w.isHeader(header, uint64(l.Header.Size)) {
 		w.res.Stale++
 		return nil
 	}
-	m := &met{t: t, node: it.node.child(s.ref, s.index), header: header}
-	m.Holders = m.first[:0]
-	w.maps.add(m)
-	w.fresh = append(w.fresh, m)
-	return m
+	return l
 }
 
-// isHeader reports whether a header can lie at an address: one on the heap is an
-// object of its own, since it is allocated alone.
-func (w *walk) isHeader(addr hmap.Addr, size uint64) bool {
-	if !w.fits(uint64(addr), size) {
-		return false
-	}
-	if w.heap == nil {
-		return true
-	}
-	o, place := w.heap.Find(addr)
-	return place != heap.Object || o.Start == addr
-}
-
-// inspect reads the maps that were met since it was called last, on all processors,
-// and queues the entries of those that lead on.
-func (w *walk) inspect() {
-	for len(w.fresh) > 0 {
-		fresh := w.fresh
-		w.fresh = nil
-		// The first of each type alone: it settles what the type's layout is made of.
-		first := map[*hmap.Type]bool{}
-		var in hmap.Inspector
-		rest := fresh[:0:0]
-		for _, m := range fresh {
-			if first[m.t] {
-				rest = append(rest, m)
-				continue
-			}
-			first[m.t] = true
-			w.read(&in, m)
-		}
-		if len(rest) < itemsPerTurn || w.workers < 2 {
-			for _, m := range rest {
-				w.read(&in, m)
-			}
-		} else {
-			var next atomic.Int64
-			var group sync.WaitGroup
-			for range w.workers {
-				group.Go(func() {
-					var in hmap.Inspector
-					for {
-						to := next.Add(itemsPerTurn)
-						for _, m := range rest[min(to-itemsPerTurn, int64(len(rest))):min(to, int64(len(rest)))] {
-							w.read(&in, m)
-						}
-						if to >= int64(len(rest)) {
-							return
-						}
-					}
-				})
-			}
-			group.Wait()
-		}
-		for _, m := range fresh {
-			w.inside(m)
-		}
-	}
-}
-
-// read inspects one map.
-func (w *walk) read(in *hmap.Inspector, m *met) {
-	var how hmap.Options
-	if w.opts.Hashes {
-		how.Hash = w.src.Types.Hash(w.src.Arch, m.t.Key())
-	}
-	read, err := in.Inspect(w.src.Memory, m.t, m.header, how)
-	m.Map, m.Errors = read, nil
-	if err != nil {
-		m.Errors = []error{err}
-	}
-}
-
-// inside queues the entries of a map if they lead on.
-func (w *walk) inside(m *met) {
-	l := m.Layout
-	fs, ok := w.fields[m.t]
-	if !ok {
-		fs[0], fs[1] = w.entryPlans(l.Key, l.Elem)
-		w.fields[m.t] = fs
-	}
-	m.keys, m.elems = fs[0], fs[1]
-	if m.keys == nil && m.elems == nil {
-		return
-	}
-	if m.Header.Len() == 0 && m.Len == 0 {
-		return
-	}
-	if w.tooDeep(m.node) {
-		return
-	}
-	w.queue = append(w.queue, item{addr: uint64(m.header), node: m.node, found: m})
+// isHeader reports whether a header can lie at a spot: one on the heap is an object of
+// its own, since it is allocated alone.
+func (w *walk) isHeader(at *spot, size uint64) bool {
+	return w.fitsAt(at, size) && (at.place != heap.Object || at.begins)
 }
 
 // entryPlans are the plans for the keys and the elems of a map.
@@ -547,22 +469,28 @@ func (w *walk) entryPlan(t, key *hmap.Type, inKey bool, text *hmap.Formatter) *p
 	p.refs = slices.Clone(p.refs)
 	keys := &keyText{t: key, key: inKey, mem: w.src.Memory, text: text}
 	for i := range p.refs {
-		p.refs[i].keys = keys
+		r := &p.refs[i]
+		r.id, r.keys = 0, keys
 	}
+	p.ready = false
+	w.plans.prepare(&p)
 	return &p
 }
 
 // known returns the map at the header if it was met before under t or under a
 // type that says the same of its memory: m and T(m) are one map. Optimised code of
 // a generic function knows only the shape of a map's type; any other type is better.
-func (w *walk) known(header hmap.Addr, t *hmap.Type) *met {
+func (w *walk) known(header *spot, t *hmap.Type) *met {
 	for m := w.maps.get(header); m != nil; m = m.next {
 		if !sameLayout(m.t, t) {
 			continue
 		}
 		if isShape(m.t) && !isShape(t) {
+			w.aside.wait()
 			m.t = t
-			w.fresh = append(w.fresh, m)
+			if l, err := t.Layout(); err == nil {
+				w.toInspect(m, l)
+			}
 		}
 		return m
 	}

@@ -3,6 +3,7 @@ package hmap
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Map is what [Inspect] found out about one map.
@@ -52,13 +53,16 @@ type Map struct {
 
 // Fields are all fields of the header in the order of memory, those that this
 // package does not interpret included. A nil map has none.
-func (m *Map) Fields() []Value {
+func (m *Map) Fields() []Value { return m.AppendFields(nil) }
+
+// AppendFields appends what Fields returns.
+func (m *Map) AppendFields(vs []Value) []Value {
 	if m.rec == nil {
-		return nil
+		return vs
 	}
-	vs := make([]Value, len(m.Layout.Header.Fields))
-	for i, f := range m.Layout.Header.Fields {
-		vs[i] = Value{f, f.Uint(m.rec)}
+	vs = slices.Grow(vs, len(m.Layout.Header.Fields))
+	for _, f := range m.Layout.Header.Fields {
+		vs = append(vs, Value{f, f.Uint(m.rec)})
 	}
 	return vs
 }
@@ -174,7 +178,10 @@ func Inspect(mem Memory, t *Type, addr Addr, opts Options) (*Map, error) {
 // the work on a small map is to allocate them. The zero value is ready for use, by one
 // goroutine at a time.
 type Inspector struct {
-	last inspector
+	last    inspector
+	records []byte // what is left for the bytes of headers
+	// recordsNext is how many were allocated last.
+	recordsNext int
 	// fresh is FreshBytes of small maps of one layout, 0 where it was not asked for.
 	fresh  [64]int64
 	layout *Layout
@@ -196,18 +203,32 @@ func (i *Inspector) freshBytes(l *Layout, n int64) int64 {
 
 // Inspect does what the function [Inspect] does.
 func (i *Inspector) Inspect(mem Memory, t *Type, addr Addr, opts Options) (*Map, error) {
-	l, err := t.Layout()
-	if err != nil {
+	if _, err := t.Layout(); err != nil {
 		return nil, err
 	}
-	m := &Map{Type: t, Layout: l, Header: Header{Addr: addr, Generation: l.Generation}}
+	m := new(Map)
+	return m, i.InspectInto(m, mem, t, addr, opts)
+}
+
+// InspectInto does what the function [Inspect] does, and sets *m, which the caller may
+// have allocated with others. It fails with a zero Map when the layout is unknown.
+//
+// Several Inspectors may read maps of one type at a time if t.Layout has been called
+// before, and Pointers on its key and elem.
+func (i *Inspector) InspectInto(m *Map, mem Memory, t *Type, addr Addr, opts Options) error {
+	l, err := t.Layout()
+	if err != nil {
+		*m = Map{}
+		return err
+	}
+	*m = Map{Type: t, Layout: l, Header: Header{Addr: addr, Generation: l.Generation}}
 	if addr == 0 {
 		m.Complete = true
-		return m, nil
+		return nil
 	}
-	rec := make([]byte, l.Header.Size)
+	rec := i.record(l.Header.Size)
 	if err := read(mem, "header", rec, addr); err != nil {
-		return m, err
+		return err
 	}
 	m.Header = l.decodeHeader(addr, rec)
 	m.rec = rec
@@ -229,7 +250,21 @@ func (i *Inspector) Inspect(mem Memory, t *Type, addr Addr, opts Options) (*Map,
 	if m.Busy {
 		m.Broken = nil
 	}
-	return m, errors.Join(in.errs...)
+	return errors.Join(in.errs...)
+}
+
+// maxRecords bounds the bytes of the headers that are allocated together.
+const maxRecords = 8 << 10
+
+// record allocates the bytes of a header: one alone, then more and more together.
+func (i *Inspector) record(n int) []byte {
+	if cap(i.records) < n {
+		i.recordsNext = min(max(n, 2*i.recordsNext), max(n, maxRecords))
+		i.records = make([]byte, i.recordsNext)
+	}
+	rec := i.records[:n:n]
+	i.records = i.records[n:]
+	return rec
 }
 
 // inspector is one run of Inspect.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"iter"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -56,6 +57,7 @@ func (d *Document) Keep() {
 	for _, r := range items {
 		var m Map
 		d.describe(&m, r, r.paths())
+		m.found.values = nil
 		d.order = append(d.order, r.s != nil)
 		if r.s != nil {
 			d.SyncMaps = append(d.SyncMaps, m)
@@ -73,6 +75,7 @@ func (d *Document) Listed() int { return len(d.items) + len(d.Maps) + len(d.Sync
 type found struct {
 	*census.Found                 // nil for a sync.Map
 	sync          *census.SyncMap // nil for any other
+	values        []hmap.Value    // of the header
 }
 
 // Selection says which maps are listed, and in which order.
@@ -124,12 +127,8 @@ func Build(t Target, res *census.Result, sel Selection) *Document {
 		count(&s.Unread, len(r.errors()) > 0)
 		count(&s.Broken, len(r.broken()) > 0)
 	}
-	sel.sort(match)
-	if sel.Top > 0 && len(match) > sel.Top {
-		match = match[:sel.Top]
-	}
-	d.items = match
-	for _, r := range match {
+	d.items = sel.order(match)
+	for _, r := range d.items {
 		if r.s == nil {
 			s.Listed++
 		}
@@ -153,14 +152,13 @@ func (sel *Selection) matches(r item) bool {
 	return (sel.MinLen <= 0 || r.len() >= sel.MinLen) && (!sel.Shared || r.shared()) && (!sel.Growing || r.growing())
 }
 
-// sort keeps the census's order, by address, among equals.
-func (sel *Selection) sort(rs []item) {
-	if sel.Sort == "addr" {
-		slices.SortStableFunc(rs, func(a, b item) int { return cmp.Compare(a.addr(), b.addr()) })
-		return
-	}
+// order sorts items, and keeps the first of them if only so many are asked for. Among
+// equals it keeps the census's order, by address.
+func (sel *Selection) order(rs []item) []item {
 	key := item.wasted
 	switch sel.Sort {
+	case "addr":
+		key = func(r item) int64 { return math.MaxInt64 - int64(r.addr()) }
 	case "bytes":
 		key = item.bytes
 	case "len":
@@ -174,21 +172,41 @@ func (sel *Selection) sort(rs []item) {
 	// most of the time where there are many.
 	type keyed struct {
 		key, bytes int64
-		item
+		i          int
 	}
-	ks := make([]keyed, len(rs))
+	before := func(a, b keyed) int {
+		return cmp.Or(cmp.Compare(b.key, a.key), cmp.Compare(b.bytes, a.bytes), cmp.Compare(a.i, b.i))
+	}
+	top := len(rs)
+	if sel.Top > 0 {
+		top = min(top, sel.Top)
+	}
+	// More than is asked for is kept, and cut off now and then; what comes behind the
+	// last one that was left then is not kept.
+	ks, cut := make([]keyed, 0, min(len(rs), 2*top+64)), false
 	for i, r := range rs {
-		ks[i] = keyed{key(r), r.bytes(), r}
+		k := keyed{key(r), r.bytes(), i}
+		if cut && before(k, ks[top-1]) > 0 {
+			continue
+		}
+		if len(ks) == cap(ks) {
+			slices.SortFunc(ks, before)
+			ks, cut = ks[:top], true
+		}
+		ks = append(ks, k)
 	}
-	slices.SortStableFunc(ks, func(a, b keyed) int { return cmp.Or(cmp.Compare(b.key, a.key), cmp.Compare(b.bytes, a.bytes)) })
+	slices.SortFunc(ks, before)
+	ks = ks[:min(top, len(ks))]
+	list := make([]item, len(ks))
 	for i := range ks {
-		rs[i] = ks[i].item
+		list[i] = rs[ks[i].i]
 	}
+	return list
 }
 
 // buildMap describes an item.
 func buildMap(m *Map, r item, paths []string) {
-	*m = Map{Header: m.Header[:0], Holders: m.Holders[:0]}
+	*m = Map{Header: m.Header[:0], Holders: m.Holders[:0], found: found{values: m.found.values[:0]}}
 	if r.s != nil {
 		buildSync(m, r.s)
 	} else {
@@ -201,7 +219,7 @@ func buildMap(m *Map, r item, paths []string) {
 	for i := range hs {
 		h := &hs[i]
 		g, fn, file, line := h.Frame()
-		m.Holders = append(m.Holders, Holder{string(h.Kind), h.Name(), paths[i], h.Type.Name, h.Addr, g, fn, file, line})
+		m.Holders = append(m.Holders, Holder{h.Kind.String(), h.Name(), paths[i], h.Type.Name, h.Addr, g, fn, file, line})
 	}
 	for _, b := range r.broken() {
 		m.Broken = append(m.Broken, b.String())
@@ -216,15 +234,15 @@ func buildFound(m *Map, f *census.Found) {
 	m.Addr, m.Type, m.Generation, m.Variant = h.Addr, f.Type.Name, l.Generation.String(), l.Variant.String()
 	m.Len, m.Slots, m.Load, m.Tombstones = h.Len(), f.Slots, round(f.Load()), f.Tombstones
 	m.Bytes, m.Wasted, m.GrowIn = f.Bytes, f.Wasted, f.GrowIn
-	m.Goroutines, m.found = f.Goroutines, found{Found: f}
+	m.Goroutines, m.found = f.Goroutines, found{Found: f, values: f.AppendFields(m.found.values)}
 	if m.Goroutines == nil {
 		m.Goroutines = []int64{}
 	}
-	fields := f.Fields()
 	if m.Header == nil {
-		m.Header = make(Fields, 0, len(fields)+1)
+		m.Header = make(Fields, 0, len(m.found.values)+1)
 	}
-	for _, v := range fields {
+	for i := range m.found.values {
+		v := &m.found.values[i]
 		m.Header = append(m.Header, Field{v.Name, fieldValue(v)})
 		if v.Name == "flags" {
 			m.Header = append(m.Header, Field{"flag_names", h.FlagNames(l.Consts)})
@@ -245,7 +263,7 @@ func buildFound(m *Map, f *census.Found) {
 // round keeps three digits: more would pretend.
 func round(x float64) float64 { return float64(int64(x*1000+0.5)) / 1000 }
 
-func fieldValue(v hmap.Value) any {
+func fieldValue(v *hmap.Value) any {
 	switch {
 	case v.Pointer:
 		return hmap.Addr(v.Bits)

@@ -129,7 +129,7 @@ func match(old, new []*Map) []int {
 	for j, n := range new {
 		byAddr[n.Addr] = j
 		for k := range n.Holders {
-			if key := holderKey(n, &n.Holders[k]); n.Holders[k].Kind != string(census.Unknown) {
+			if key := holderKey(n, &n.Holders[k]); n.Holders[k].Kind != census.Unknown.String() {
 				if _, ok := byKey[key]; !ok {
 					byKey[key] = j
 				}
@@ -196,7 +196,7 @@ func paths(m *Map) []string {
 	ps := make([]string, 0, len(m.Holders))
 	for i := range m.Holders {
 		h := &m.Holders[i]
-		if h.Kind == string(census.Unknown) {
+		if h.Kind == census.Unknown.String() {
 			continue // without a name that would be the same in another run
 		}
 		p := h.Path

@@ -7,6 +7,7 @@ import (
 	"io"
 	"runtime"
 	"strconv"
+	"sync"
 
 	"hmaptools/internal/hmap"
 )
@@ -59,7 +60,7 @@ func (o *jsonWriter) flush() {
 }
 
 // maps writes the maps, or the sync.Maps, as a member of the document.
-func (o *jsonWriter) maps(d *Document, name string, sync bool) {
+func (o *jsonWriter) maps(d *Document, name string, syncs bool) {
 	o.buf = append(strconv.AppendQuote(append(o.buf, ','), name), ':', '[')
 	o.flush()
 	first := true
@@ -71,9 +72,9 @@ func (o *jsonWriter) maps(d *Document, name string, sync bool) {
 			_, o.err = o.w.Write(b)
 		}
 	}
-	o.items(d, sync, put)
+	o.items(d, syncs, put)
 	kept := d.Maps
-	if sync {
+	if syncs {
 		kept = d.SyncMaps
 	}
 	for i := range kept {
@@ -83,11 +84,11 @@ func (o *jsonWriter) maps(d *Document, name string, sync bool) {
 }
 
 // itemsPerTurn is how many items a goroutine describes at a time.
-const itemsPerTurn = 1 << 9
+const itemsPerTurn = 1 << 7
 
 // items describes what is not described yet and hands it on, each map behind a comma. The
 // paths are made by one goroutine, all else by several.
-func (o *jsonWriter) items(d *Document, sync bool, put func([]byte)) {
+func (o *jsonWriter) items(d *Document, syncs bool, put func([]byte)) {
 	type turn struct {
 		items []item
 		paths [][]string
@@ -97,8 +98,12 @@ func (o *jsonWriter) items(d *Document, sync bool, put func([]byte)) {
 	if d.content != nil {
 		workers = 1 // it has one formatter, as paths have
 	}
+	var written sync.Pool // of *[]byte
 	encode := func(o *jsonWriter, t *turn) []byte { // o of its own: each notes errors
 		var b []byte
+		if old, ok := written.Get().(*[]byte); ok {
+			b = (*old)[:0]
+		}
 		var m Map
 		for i, r := range t.items {
 			d.describe(&m, r, t.paths[i])
@@ -120,17 +125,19 @@ func (o *jsonWriter) items(d *Document, sync bool, put func([]byte)) {
 			}()
 		}
 	}
-	written := make(chan struct{})
+	all := make(chan struct{})
 	go func() {
 		for t := range order {
-			put(<-t.out)
+			b := <-t.out
+			put(b)
+			written.Put(&b)
 		}
-		close(written)
+		close(all)
 	}()
 	for at := 0; at < len(d.items); {
 		t := &turn{out: make(chan []byte, 1)}
 		for ; at < len(d.items) && len(t.items) < itemsPerTurn; at++ {
-			if r := d.items[at]; (r.s != nil) == sync {
+			if r := d.items[at]; (r.s != nil) == syncs {
 				t.items = append(t.items, r)
 				t.paths = append(t.paths, r.paths())
 			}
@@ -143,7 +150,7 @@ func (o *jsonWriter) items(d *Document, sync bool, put func([]byte)) {
 	}
 	close(order)
 	close(work)
-	<-written
+	<-all
 	if workers == 1 {
 		errs <- single.err
 	}

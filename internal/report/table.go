@@ -118,7 +118,7 @@ func (m *Map) words() []string {
 		}
 	}
 	// Those without a name come last, and count only where there is no other.
-	named := slices.IndexFunc(m.Holders, func(h Holder) bool { return h.Kind == string(census.Unknown) })
+	named := slices.IndexFunc(m.Holders, func(h Holder) bool { return h.Kind == census.Unknown.String() })
 	if named <= 0 {
 		named = len(m.Holders)
 	}

@@ -93,8 +93,9 @@ type image struct {
 	gOffset uint64        // of the word that points at g, from FS
 	limit   time.Duration // for all threads to stop
 	threads []*frozenThread
-	parked  int    // thread id of one that was idle in runtime.futex
-	copy    int    // process id of the image
+	parked  int // thread id of one that was idle in runtime.futex
+	copy    int // process id of the image
+	mem     *os.File
 	keeper  int    // thread id
 	stack   uint64 // the keeper's stack pointer
 	stood   time.Duration
@@ -284,6 +285,7 @@ func (im *image) awaitGone() error {
 
 // Close throws the image away.
 func (im *image) Close() error {
+	_ = im.mem.Close()
 	close(im.quit)
 	return <-im.done
 }
@@ -314,6 +316,10 @@ func (tr *tracer) take() error {
 	}
 	if err := ptrace(unix.PTRACE_SETOPTIONS, tr.copy, 0, unix.PTRACE_O_EXITKILL); err != 0 {
 		return tr.fail(FreezeRefused, err, "set options of the copy")
+	}
+	var err error
+	if tr.mem, err = os.Open(fmt.Sprintf("/proc/%d/mem", tr.copy)); err != nil {
+		return tr.fail(FreezeRefused, err, "the copy cannot be read")
 	}
 	// Should memory run out, the copy shall go before the process. Whoever may trace
 	// a process may do this; if not, the two are equal.

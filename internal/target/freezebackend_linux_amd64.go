@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"sort"
 	"unsafe"
 
@@ -64,12 +65,33 @@ func (p *frozenProcess) FindThread(tid int) (proc.Thread, bool) {
 
 // ReadMemory reads the image: one system call, however much it is, up to memory that
 // is not there.
+//
+// It goes through /proc/PID/mem. process_vm_readv(2) pins the pages that it reads, and
+// the kernel gives a process a page of its own before it pins one that it shares with
+// its parent (FAULT_FLAG_UNSHARE, mm/gup.c since Linux 5.19): to read the whole image
+// would copy it, at two or three times the cost and at that of its memory.
 func (p *frozenProcess) ReadMemory(buf []byte, addr uint64) (int, error) {
-	n, err := readProcess(p.copy, buf, addr)
-	if err == unix.ESRCH {
-		err = errCopyGone
+	for n := 0; ; {
+		if n == len(buf) {
+			return n, nil
+		}
+		at := addr + uint64(n)
+		if at > math.MaxInt64 {
+			return n, fmt.Errorf("no memory at %#x", at)
+		}
+		k, err := unix.Pread(int(p.mem.Fd()), buf[n:], int64(at))
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.EIO:
+			return n, fmt.Errorf("no memory at %#x", at)
+		case err != nil:
+			return n, err
+		case k <= 0:
+			return n, errCopyGone // the end of a file that has none
+		}
+		n += k
 	}
-	return n, err
 }
 
 var errCopyGone = errors.New("the frozen copy is gone: somebody killed it, or memory ran out")

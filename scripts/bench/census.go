@@ -41,8 +41,7 @@ func (b *bench) census(g generation) error {
 			b.command(&row, &peakRow, "-n", "1", "attach", fmt.Sprint(pid)),
 			b.command(&all, &peakAll, "--json", "-o", b.path("dump.json"), "--sort", "addr", "attach", fmt.Sprint(pid)),
 		)
-		// Nothing is written to standard output with -o.
-		if err != nil && !strings.Contains(err.Error(), "printed nothing") {
+		if err != nil {
 			return err
 		}
 	}
