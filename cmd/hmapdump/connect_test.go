@@ -168,6 +168,19 @@ func TestConnectLeavesState(t *testing.T) {
 	}
 }
 
+// TestConnectAutopsy: a program that a server has stopped because it dies gets its autopsy.
+func TestConnectAutopsy(t *testing.T) {
+	h := serve(t, "exec", "--accept-multiclient", testenv.Build(t, testenv.Host(), "concurrent"))
+	h.ask(t, "Command", map[string]any{"name": "continue"})
+	out, _ := hmapdumpOf(t, statusFinding, "connect", h.addr)
+	if !strings.Contains(out, "concurrent map writes: the map is main.shared, map[string]int at 0x") {
+		t.Errorf("no autopsy: %s", out)
+	}
+	if h.running(t) {
+		t.Error("the program runs")
+	}
+}
+
 // TestConnectSingleClient: a server for one client is looked at all the same, and a notice
 // says what comes of it.
 func TestConnectSingleClient(t *testing.T) {
