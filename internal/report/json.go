@@ -98,7 +98,7 @@ func (o *jsonWriter) items(d *Document, syncs bool, put func([]byte)) {
 	if d.content != nil {
 		workers = 1 // it has one formatter, as paths have
 	}
-	var written sync.Pool // of *[]byte
+	var written sync.Pool                           // of *[]byte
 	encode := func(o *jsonWriter, t *turn) []byte { // o of its own: each notes errors
 		var b []byte
 		if old, ok := written.Get().(*[]byte); ok {
