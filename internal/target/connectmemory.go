@@ -15,8 +15,8 @@ import (
 
 const (
 	// remoteBlock is how much memory is asked for at a time, a whole number of pages:
-	// what one call of ExamineMemory gives (rpc2.ExamineMemoryLengthLimit; up to Delve
-	// 1.2x it was 1000 bytes, which remoteMemory.limit finds out).
+	// what one call of ExamineMemory gives. Older servers give 1000 bytes (Delve 1.22
+	// does), which remoteMemory.limit finds out.
 	remoteBlock = rpc2.ExamineMemoryLengthLimit
 	remotePage  = 4096
 	// remoteAhead is how many blocks are asked for before the answers are waited for.
