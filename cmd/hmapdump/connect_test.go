@@ -197,6 +197,7 @@ func TestConnectSingleClient(t *testing.T) {
 
 // TestConnectRefuses: what is no server, or one of no use, gets an error that says so.
 func TestConnectRefuses(t *testing.T) {
+	t.Parallel()
 	dlvPath(t)
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -338,6 +339,7 @@ func same(line string) string { return line }
 
 // TestConnectLost: a connection that breaks, wherever it does, is an error that says so.
 func TestConnectLost(t *testing.T) {
+	t.Parallel()
 	h := serve(t, "exec", "--accept-multiclient", testenv.Build(t, testenv.Host(), "stops"))
 	s := converse(t, "connect", h.addr)
 	s.do("break main.stop")

@@ -17,7 +17,7 @@ import (
 // How long a server may take to answer: at first, when it may not be a Delve at all, and
 // later, when it may have to halt a program, or is busy with another client.
 const (
-	greetLimit  = 5 * time.Second
+	greetLimit  = 20 * time.Second
 	answerLimit = 30 * time.Second
 )
 
