@@ -79,6 +79,7 @@ func nextStep(err error) string {
 		loc    *target.LocationError
 		proc   *target.ProcessError
 		core   *target.CoreError
+		conn   *target.ConnectError
 		build  *target.BuildError
 		isNil  *census.NilError
 		notMap *census.NotMapError
@@ -101,6 +102,8 @@ func nextStep(err error) string {
 			return "Some of the target's memory could not be read: take the core or the copy again with all of it (coredump_filter 0x33, or gcore)."
 		}
 		return "Try a larger --depth, or --at to stop where the maps are alive; or build without optimisations: -gcflags='all=-N -l'."
+	case errors.As(err, &conn):
+		return connectHint(conn)
 	case errors.As(err, &elf):
 		return "Give the path of a linux binary, a Go package or a .go file."
 	case errors.As(err, &notGo):
@@ -137,6 +140,20 @@ func processHint(e *target.ProcessError) string {
 		return "A process has one tracer at a time: end that one first."
 	}
 	return "pgrep -l NAME lists process ids."
+}
+
+func connectHint(e *target.ConnectError) string {
+	switch e.Reason {
+	case target.ConnectRefused, target.ConnectNotDelve, target.ConnectSilent:
+		return "Start a server: dlv exec --headless --accept-multiclient --listen=HOST:PORT ./prog; or dlv attach PID with the same flags."
+	case target.ConnectNoBinary, target.ConnectOther:
+		return "Copy the binary that the server debugs to this machine, and name it: --prog FILE."
+	case target.ConnectNoProcess:
+		return "dlv connect HOST:PORT shows its state; restart starts the program again."
+	case target.ConnectLost:
+		return "A program that was halted for this may stand still: dlv connect HOST:PORT, then continue."
+	}
+	return ""
 }
 
 // version is the module's version as the go command recorded it.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"regexp"
 	"slices"
 	"strconv"
@@ -22,6 +23,7 @@ const (
 	modeRun mode = iota
 	modeAttach
 	modeCore
+	modeConnect
 	modeDiff
 )
 
@@ -32,6 +34,7 @@ type config struct {
 	args []string
 	pid  int
 	core string
+	addr string // connect
 	old  string // diff
 	new  string
 
@@ -80,7 +83,7 @@ func parse(args []string, stdout io.Writer) (*config, error) {
 	fs.StringVar(&c.pprof, "pprof", "", "write bytes and counts by holder path to this `file`, for go tool pprof")
 	fs.StringVarP(&c.output, "output", "o", "", "write to this `file` instead of standard output")
 	failOn := fs.StringArray("fail-on", nil, "diff: exit with status 3 if this `condition` is met: bytes>10%, len>1000; repeatable")
-	prog := fs.String("prog", "", "diff: the `program` of core dumps")
+	prog := fs.String("prog", "", "diff: the `program` of core dumps; connect: that of the server, where it is on this machine")
 	help := fs.BoolP("help", "h", false, "print this help")
 
 	if err := fs.Parse(args); err != nil {
@@ -123,14 +126,13 @@ func parse(args []string, stdout io.Writer) (*config, error) {
 	if c.noSnapshot && c.mode != modeAttach {
 		return nil, usagef("--no-snapshot belongs to attach")
 	}
-	if c.mode == modeDiff {
+	if c.mode == modeDiff || c.mode == modeConnect {
 		c.prog = *prog
-		return c, nil
+	} else if fs.Changed("prog") {
+		return nil, usagef("--prog belongs to diff and connect")
 	}
-	for _, name := range []string{"fail-on", "prog"} {
-		if fs.Changed(name) {
-			return nil, usagef("--%s belongs to diff", name)
-		}
+	if fs.Changed("fail-on") && c.mode != modeDiff {
+		return nil, usagef("--fail-on belongs to diff")
 	}
 	return c, nil
 }
@@ -140,6 +142,7 @@ const helpText = `Hmapdump shows what the maps of a Go program really are.
   hmapdump [flags] PROG [-- ARGS]     run PROG (a binary, a Go package or a .go file); list its maps
   hmapdump [flags] attach PID         list the maps of a running process, which goes on running
   hmapdump [flags] core PROG CORE     list the maps in a core dump of PROG
+  hmapdump [flags] connect HOST:PORT  the same through a headless Delve server
   hmapdump diff [flags] OLD NEW       compare two dumps made with --json, two core dumps or two
                                       recordings
   hmapdump record, trace, show        map operations as they happen: see hmapdump record --help
@@ -183,6 +186,15 @@ func (c *config) operands(ops []string, dash int) error {
 			return usagef("core takes a program and a core file")
 		}
 		c.prog, c.core = before[1], before[2]
+	case "connect":
+		c.mode = modeConnect
+		if len(before) != 2 || len(c.args) > 0 {
+			return usagef("connect takes the address of a server")
+		}
+		if _, port, err := net.SplitHostPort(before[1]); err != nil || port == "" {
+			return usagef("connect %s: not an address: want HOST:PORT", before[1])
+		}
+		c.addr = before[1]
 	case "diff":
 		c.mode = modeDiff
 		if len(before) != 3 || len(c.args) > 0 {
@@ -197,7 +209,7 @@ func (c *config) operands(ops []string, dash int) error {
 		return nil
 	}
 	if c.until.At != "" {
-		return usagef("--at needs a program to run: neither a core nor an attached process is let run")
+		return usagef("--at needs a program to run: neither a core nor a process that runs already is let run")
 	}
 	return nil
 }

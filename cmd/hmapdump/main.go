@@ -5,6 +5,7 @@
 //	hmapdump [flags] PROG [-- ARGS]     run PROG; list its maps where it stops
 //	hmapdump [flags] attach PID         list the maps of a running process, which goes on running
 //	hmapdump [flags] core PROG CORE     list the maps in a core dump of PROG
+//	hmapdump [flags] connect HOST:PORT  list the maps of what a headless Delve server debugs
 //	hmapdump diff [flags] OLD NEW       compare two dumps made with --json, two core dumps or two
 //	                                    recordings
 //	hmapdump record [flags] [-o FILE] PROG [-- ARGS]   record every map operation; without -o, summarise
@@ -31,6 +32,14 @@
 // every field of the header with its meaning, load, growth or evacuation, tables
 // or buckets; with --slots also each group or bucket with its control bytes or
 // tophashes, keys and elems.
+//
+// Connect lists the maps of a program that somebody debugs, through "dlv exec --headless
+// --accept-multiclient", "dlv attach --headless" and so on, while the debugger stays where
+// it is: its breakpoints, the selected goroutine, where -e is evaluated, and whether the
+// program runs, are left as they were. The binary must be on this machine, at the path
+// that the server knows or at --prog's. The program must be of linux/amd64.
+//
+//	$ hmapdump --shared connect localhost:4040
 //
 // Diff matches the maps of two dumps by the paths of their holders, then by
 // address, and tells which grew, shrank, came and went:

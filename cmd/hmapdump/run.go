@@ -90,7 +90,7 @@ func (d *dump) notice(format string, args ...any) {
 func (d *dump) run() (status int, err error) {
 	d.start = time.Now()
 	d.settled = make(chan struct{})
-	if d.mode != modeAttach {
+	if !d.others() {
 		close(d.settled)
 	}
 	ctx, done := d.signals()
@@ -115,10 +115,10 @@ func (d *dump) run() (status int, err error) {
 			d.finish()
 		}
 	default:
-		if d.mode == modeAttach {
+		if d.others() {
 			// It goes on before anything is written: whoever reads may take his time. One
 			// that was copied goes on already, and the copy is let go of.
-			if d.t.Live() {
+			if d.t.Live() || d.mode == modeConnect {
 				doc.Keep()
 				if err := d.t.Close(); err != nil {
 					return 0, err
@@ -137,6 +137,9 @@ func (d *dump) run() (status int, err error) {
 	return d.status(doc, stop), nil
 }
 
+// others reports whether the target is somebody else's, which goes on as it was.
+func (c *config) others() bool { return c.mode == modeAttach || c.mode == modeConnect }
+
 // look lists the maps where the target stands, and says what is to be said of it.
 func (d *dump) look(stop target.Stop) (*report.Document, error) {
 	for _, w := range d.t.Warnings() {
@@ -146,6 +149,9 @@ func (d *dump) look(stop target.Stop) (*report.Document, error) {
 		return nil, &endedError{stop, d.until.At}
 	}
 	doc, err := d.document(stop)
+	if lost := d.t.Lost(); lost != nil {
+		return nil, lost
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +178,7 @@ func (d *dump) signals() (context.Context, func()) {
 				}
 				// A process that is half attached to would stay stopped.
 				<-d.settled
-				if t := d.live.Load(); t != nil && d.mode == modeAttach {
+				if t := d.live.Load(); t != nil && d.others() {
 					_ = t.Close()
 				} else if t != nil {
 					t.Kill()
@@ -193,6 +199,12 @@ func (d *dump) open(ctx context.Context) (stop target.Stop, cleanup func() error
 	case modeAttach:
 		defer loading()()
 		if d.t, err = d.attach(); err == nil {
+			d.live.Store(d.t)
+		}
+		close(d.settled)
+	case modeConnect:
+		defer loading()()
+		if d.t, err = target.Connect(d.addr, target.ConnectOptions{Binary: d.prog}); err == nil {
 			d.live.Store(d.t)
 		}
 		close(d.settled)
@@ -253,9 +265,9 @@ var errNoSnapshot = errors.New("--no-snapshot: the process is not copied")
 // census lists the maps, or those that -e names.
 func (d *dump) census(stop target.Stop) (*census.Result, *census.Autopsy, error) {
 	defer progress(d.stderr, "listing maps")()
-	if d.mode != modeCore {
+	if d.mode != modeCore && d.mode != modeConnect {
 		d.gc.grow(resident(d.t.Pid()))
-	} else if info, err := os.Stat(d.core); err == nil {
+	} else if info, err := os.Stat(d.core); err == nil && d.mode == modeCore {
 		d.gc.grow(uint64(info.Size()))
 	}
 	opts := census.Options{Depth: d.depth, Hashes: d.check, Sized: func(n uint64) { d.gc.expect(n * bytesPerObject) }}

@@ -1,5 +1,6 @@
 // Package target runs, attaches to and opens the inspected program: a process
-// that it starts, a process that is running, a core dump.
+// that it starts, a process that is running, a core dump, what a headless Delve
+// server debugs.
 //
 // It answers with memory (hmap.Memory), types (hmap.DebugInfo), the place where
 // the target stopped (Stop) and the variables that are alive there (Root). It
@@ -8,7 +9,8 @@
 //
 // It is the one importer of Delve. Delve is used as a library, pkg/proc with its
 // native and core back ends; pkg/proc does not check versions, and targets from
-// Go 1.18 to 1.27 work. Types are read from image 0 alone, the executable: a
+// Go 1.18 to 1.27 work. A server is a client's business alone: its answers make
+// one more back end of pkg/proc. Types are read from image 0 alone, the executable: a
 // plugin's own types are not seen.
 //
 // # Words
@@ -23,7 +25,7 @@
 // # Failure
 //
 // What a caller acts on is a type: NoDWARFError, NotELFError, NotGoError,
-// ProcessError, CoreError, LocationError, ExprError, BuildError. Whatever
+// ProcessError, CoreError, ConnectError, LocationError, ExprError, BuildError. Whatever
 // happens, an attached target goes on running after Close, and a launched one
 // ends. Delve's own breakpoints are taken out as soon as it has set them, ours
 // when the target stops, so that a stopped target holds none even if this process is

@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/go-delve/delve/pkg/dwarf/op"
 	"github.com/go-delve/delve/pkg/proc"
 	"github.com/go-delve/delve/pkg/proc/amd64util"
 	"github.com/go-delve/delve/pkg/proc/linutil"
@@ -18,13 +17,10 @@ import (
 	"hmaptools/internal/ptrace"
 )
 
-// errFrozen answers what a frozen copy cannot do.
-var errFrozen = errors.New("a frozen copy does not run, and is not written to")
-
 // group makes a target of the image for Delve.
 func (im *image) group(exe string) (*proc.TargetGroup, error) {
 	sort.Slice(im.threads, func(i, j int) bool { return im.threads[i].tid < im.threads[j].tid })
-	p := &frozenProcess{image: im, breakpoints: proc.NewBreakpointMap(), byID: make(map[int]*frozenThread, len(im.threads))}
+	p := &frozenProcess{stillProcess: newStillProcess(), image: im, byID: make(map[int]*frozenThread, len(im.threads))}
 	current := im.threads[0]
 	for _, th := range im.threads {
 		th.process = p
@@ -44,37 +40,17 @@ func (im *image) group(exe string) (*proc.TargetGroup, error) {
 	return grp, nil
 }
 
-// frozenProcess is the image as a process of Delve's. The embedded interface is nil:
-// two of its methods name types that only Delve can name, and nobody calls those.
+// frozenProcess is the image as a process of Delve's.
 type frozenProcess struct {
-	proc.ProcessInternal
+	stillProcess
 	*image
-	byID        map[int]*frozenThread
-	breakpoints proc.BreakpointMap
+	byID map[int]*frozenThread
 }
 
-func (p *frozenProcess) BinInfo() *proc.BinaryInfo           { return p.bi }
-func (p *frozenProcess) EntryPoint() (uint64, error)         { return p.entry, nil }
-func (p *frozenProcess) Breakpoints() *proc.BreakpointMap    { return &p.breakpoints }
-func (p *frozenProcess) Memory() proc.MemoryReadWriter       { return p }
-func (p *frozenProcess) Valid() (bool, error)                { return true, nil }
-func (p *frozenProcess) SupportsBPF() bool                   { return false }
-func (p *frozenProcess) FollowExec(bool) error               { return errFrozen }
-func (p *frozenProcess) StartCallInjection() (func(), error) { return nil, errFrozen }
-
-func (p *frozenProcess) WriteBreakpoint(*proc.Breakpoint) error            { return errFrozen }
-func (p *frozenProcess) EraseBreakpoint(*proc.Breakpoint) error            { return errFrozen }
-func (p *frozenProcess) RequestManualStop(*proc.ContinueOnceContext) error { return errFrozen }
-func (p *frozenProcess) MemoryMap() ([]proc.MemoryMapEntry, error) {
-	return nil, proc.ErrMemoryMapNotSupported
-}
-func (p *frozenProcess) StepInstruction(int) error               { return errFrozen }
-func (p *frozenProcess) Detach(int, bool) error                  { return nil }
-func (p *frozenProcess) Close() error                            { return nil }
-func (p *frozenProcess) WriteMemory(uint64, []byte) (int, error) { return 0, errFrozen }
-func (p *frozenProcess) ContinueOnce(*proc.ContinueOnceContext) (proc.Thread, proc.StopReason, error) {
-	return nil, proc.StopUnknown, errFrozen
-}
+func (p *frozenProcess) BinInfo() *proc.BinaryInfo     { return p.bi }
+func (p *frozenProcess) EntryPoint() (uint64, error)   { return p.entry, nil }
+func (p *frozenProcess) Memory() proc.MemoryReadWriter { return p }
+func (p *frozenProcess) Close() error                  { return nil }
 
 func (p *frozenProcess) ThreadList() []proc.Thread {
 	list := make([]proc.Thread, len(p.threads))
@@ -158,13 +134,13 @@ func writeProcess(pid int, data []byte, addr uint64) error {
 
 // frozenThread is a thread as it was when the process was frozen.
 type frozenThread struct {
+	stillThread
 	*image
 	process *frozenProcess
 	tid     int
 	signal  int // the one that it was about to be handed
 	regs    ptrace.Regs
 	xstate  []byte // nil for a thread in a system call: no variable is in these registers there
-	common  proc.CommonThread
 }
 
 const (
@@ -203,12 +179,6 @@ func (th *frozenThread) Registers() (proc.Registers, error) {
 	}), nil
 }
 
-func (th *frozenThread) ThreadID() int                          { return th.tid }
-func (th *frozenThread) BinInfo() *proc.BinaryInfo              { return th.bi }
-func (th *frozenThread) ProcessMemory() proc.MemoryReadWriter   { return th.process }
-func (th *frozenThread) Common() *proc.CommonThread             { return &th.common }
-func (th *frozenThread) Breakpoint() *proc.BreakpointState      { return &proc.BreakpointState{} }
-func (th *frozenThread) SetCurrentBreakpoint(bool) error        { return nil }
-func (th *frozenThread) SoftExc() bool                          { return false }
-func (th *frozenThread) RestoreRegisters(proc.Registers) error  { return errFrozen }
-func (th *frozenThread) SetReg(uint64, *op.DwarfRegister) error { return errFrozen }
+func (th *frozenThread) ThreadID() int                        { return th.tid }
+func (th *frozenThread) BinInfo() *proc.BinaryInfo            { return th.bi }
+func (th *frozenThread) ProcessMemory() proc.MemoryReadWriter { return th.process }

@@ -22,6 +22,7 @@ const (
 	Launched   Reason = "launched"    // started, nothing has run
 	Attached   Reason = "attach"      // stopped by Attach wherever it was
 	Core       Reason = "core"        // a core dump
+	Connected  Reason = "connect"     // where the clients of a server left it
 	MainReturn Reason = "main-return" // main.main is about to return, its frame is intact
 	Exit       Reason = "exit"        // in os.Exit, or dying of a signal
 	Fatal      Reason = "fatal"       // a fatal error of the runtime; Message is its text

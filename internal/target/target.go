@@ -26,8 +26,9 @@ type kind int
 const (
 	launched kind = iota
 	attached
-	opened // a core dump
-	frozen // a copy of a running process
+	opened    // a core dump
+	frozen    // a copy of a running process
+	connected // what a headless server debugs
 )
 
 // Target is an inspected program that stands still, except while Continue runs.
@@ -51,6 +52,7 @@ type Target struct {
 	warnings []string
 	tempCore string // a core file that was made readable for Delve
 	image    frozenImage
+	server   *server       // of a connected target
 	pause    time.Duration // of making the image, or until Close
 	began    time.Time     // of the pause, until Close
 
@@ -307,9 +309,9 @@ func (t *Target) Path() string { return t.path }
 // Pid is the process's id, in a core the one that it had.
 func (t *Target) Pid() int { return t.tgt.Pid() }
 
-// Live reports whether the target is a process that can run, rather than a core
-// or a frozen copy.
-func (t *Target) Live() bool { return t.kind != opened && t.kind != frozen }
+// Live reports whether the target is a process that can be run from here, rather than a
+// core, a frozen copy or what a server debugs.
+func (t *Target) Live() bool { return t.kind == launched || t.kind == attached }
 
 // Warnings are remarks on how the target was opened: a core that was cut off.
 func (t *Target) Warnings() []string { return t.warnings }
@@ -355,6 +357,9 @@ func (t *Target) Close() error {
 		}
 	}
 	t.tty.reclaim()
+	if t.server != nil {
+		errs = append(errs, t.closeServer())
+	}
 	if t.image != nil {
 		errs = append(errs, t.image.Close())
 	}
@@ -386,6 +391,9 @@ func (t *Target) valid() error {
 	if t.kind == opened {
 		return nil
 	}
+	if err := t.Lost(); err != nil {
+		return err
+	}
 	if ok, err := t.tgt.Valid(); !ok {
 		var exited proc.ErrProcessExited
 		if errors.As(err, &exited) {
@@ -414,7 +422,7 @@ func (m *delveMemory) ReadMemory(buf []byte, addr uint64) (int, error) {
 	if err := (*Target)(m).valid(); err != nil {
 		return 0, fmt.Errorf("read memory at %#x: %w", addr, err)
 	}
-	if m.kind != opened && m.kind != frozen {
+	if (*Target)(m).Live() {
 		if n, err, ok := readLive(m.tgt.Pid(), buf, addr); ok {
 			return n, err
 		}
