@@ -153,6 +153,9 @@ func (h *holders) of(e *event.Event) string {
 			}
 		}
 	}
+	if s.name == "" && f.name != "" {
+		s.name, s.word = f.name, f.word // who held it last; the program may have ended
+	}
 	h.known[e.Map] = found{s.name, s.word, now}
 	h.spent += time.Since(now)
 	return s.name
