@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/go-delve/delve/pkg/proc"
@@ -96,6 +97,9 @@ func attachError(pid int, err error) error {
 		return err
 	case errors.Is(err, os.ErrPermission):
 		return &ProcessError{pid, NoPermission, err.Error()}
+	case errors.Is(err, syscall.ESRCH):
+		// It has given up its memory and is not yet a zombie.
+		return &ProcessError{pid, NoProcess, err.Error()}
 	}
 	return fmt.Errorf("attach to process %d: %w", pid, err)
 }
